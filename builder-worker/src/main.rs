@@ -1,0 +1,3 @@
+//! The worker: wiring only.
+
+fn main() {}

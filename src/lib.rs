@@ -1,0 +1,14 @@
+//! # Laminix: a container registry whose images are made on demand from Nix packages
+//!
+//! Work in progress: the map comes with the parts.
+
+pub mod archive;
+pub mod digest;
+pub mod gzip;
+pub mod job;
+pub mod key;
+pub mod name;
+pub mod queue;
+pub mod record;
+pub mod source;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The request function and its commands: wiring only.
+
+fn main() {}
