@@ -152,6 +152,17 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// The name of the encoder, with all that its bytes depend on: part of every layer key.
+    #[must_use]
+    pub fn encoding(self) -> &'static str {
+        match self {
+            Self::Gzip => crate::gzip::ENCODING,
+            Self::Zstd => "zstd:1.5.7:6",
+        }
+    }
+}
+
 /// The path of a store object: `/nix/store/`, 32 characters of Nix's base 32, a dash, a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

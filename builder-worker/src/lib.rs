@@ -1,0 +1,3 @@
+//! # The worker: jobs in, package records out
+//!
+//! Work in progress: the map comes with the parts.
