@@ -18,7 +18,9 @@ const CONFIRM: Duration = Duration::from_secs(15);
 /// Seconds since 1970, for what expires.
 #[must_use]
 pub fn now() -> Seconds {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 /// What a job tells of itself: the phase that it is in.
@@ -71,14 +73,23 @@ pub async fn keep(store: &Store, subjects: &[Subject], progress: &Progress) {
 async fn claimed_since(store: &Store, subject: &Subject) -> Seconds {
     let claim = store.get(&subject.claim()).await.ok().flatten();
     let claim = claim.and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
-    claim.filter(|claim| claim.is_current(now())).map_or_else(now, |claim| claim.since)
+    claim
+        .filter(|claim| claim.is_current(now()))
+        .map_or_else(now, |claim| claim.since)
 }
 
 /// A claim that cannot be written costs work at most, so it is only noted.
 async fn confirm(store: &Store, subject: &Subject, since: Seconds, phase: &str) {
-    let claim = Claim { since, seen: now(), phase: phase.to_owned() };
+    let claim = Claim {
+        since,
+        seen: now(),
+        phase: phase.to_owned(),
+    };
     let written = match serde_json::to_vec(&claim) {
-        Ok(body) => store.put(&subject.claim(), body.into()).await.map_err(|error| error.to_string()),
+        Ok(body) => store
+            .put(&subject.claim(), body.into())
+            .await
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = written {

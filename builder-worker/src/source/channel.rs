@@ -40,7 +40,12 @@ impl Channels {
         let releases = state.join("releases");
         fs::create_dir_all(&releases)?;
         let nixpkgs = Repository::new(&hosts.nixpkgs, state, Patterns::parse(CHANNEL_BRANCHES)?)?;
-        Ok(Self { name: name.to_owned(), host: hosts.channels, releases, nixpkgs })
+        Ok(Self {
+            name: name.to_owned(),
+            host: hosts.channels,
+            releases,
+            nixpkgs,
+        })
     }
 
     pub(super) async fn latest(&self) -> anyhow::Result<Resolved> {
@@ -52,17 +57,30 @@ impl Channels {
         let Some((body, release)) = tokio::task::spawn_blocking(move || ask(&url)).await?? else {
             return Ok(Resolved::Refused(format!("there is no channel `{name}`")));
         };
-        let revision: Revision = body.trim().parse().context("the channel's host named no revision")?;
+        let revision: Revision = body
+            .trim()
+            .parse()
+            .context("the channel's host named no revision")?;
         fs::write(self.releases.join(revision.as_str()), release)?;
-        Ok(Resolved::Revision { revision, fixed: false })
+        Ok(Resolved::Revision {
+            revision,
+            fixed: false,
+        })
     }
 
     pub(super) async fn commit(&self, digits: &str) -> anyhow::Result<Resolved> {
         // a release that was seen needs no history of nixpkgs, which takes minutes to fetch
         for entry in fs::read_dir(&self.releases)? {
             let name = entry?.file_name();
-            if let Some(Ok(revision)) = name.to_str().filter(|name| name.starts_with(digits)).map(str::parse) {
-                return Ok(Resolved::Revision { revision, fixed: true });
+            if let Some(Ok(revision)) = name
+                .to_str()
+                .filter(|name| name.starts_with(digits))
+                .map(str::parse)
+            {
+                return Ok(Resolved::Revision {
+                    revision,
+                    fixed: true,
+                });
             }
         }
         self.nixpkgs.commit(digits).await
@@ -73,13 +91,25 @@ impl Channels {
             return self.nixpkgs.tree(revision, trees).await;
         };
         let draft = trees.draft()?;
-        let archive = tempfile::Builder::new().suffix(".tar.xz").tempfile_in(&self.releases)?.into_temp_path();
+        let archive = tempfile::Builder::new()
+            .suffix(".tar.xz")
+            .tempfile_in(&self.releases)?
+            .into_temp_path();
         let (url, file) = (format!("{release}/nixexprs.tar.xz"), archive.to_path_buf());
         tokio::task::spawn_blocking(move || download(&url, &file)).await??;
         let (from, to) = (archive.display().to_string(), draft.path().display().to_string());
         let tar = Run::new("tar").time(UNPACK_TIME);
         let unpacked = tar
-            .args(["--extract", "--xz", "--no-same-owner", "--strip-components=1", "--file", &from, "--directory", &to])
+            .args([
+                "--extract",
+                "--xz",
+                "--no-same-owner",
+                "--strip-components=1",
+                "--file",
+                &from,
+                "--directory",
+                &to,
+            ])
             .finish()
             .await?;
         if !unpacked.status.success() {
@@ -95,7 +125,10 @@ impl Channels {
 
 /// The body of a small file and the URL that it was found under at last, less the file's name; `None` if it is absent.
 fn ask(url: &str) -> anyhow::Result<Option<(String, String)>> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ASK_TIME)).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ASK_TIME))
+        .build()
+        .into();
     let mut response = match agent.get(url).call() {
         Ok(response) => response,
         Err(ureq::Error::StatusCode(403 | 404 | 410)) => return Ok(None),
@@ -108,7 +141,10 @@ fn ask(url: &str) -> anyhow::Result<Option<(String, String)>> {
 }
 
 fn download(url: &str, to: &Path) -> anyhow::Result<()> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(DOWNLOAD_TIME)).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(DOWNLOAD_TIME))
+        .build()
+        .into();
     let mut response = agent.get(url).call().with_context(|| format!("fetching {url}"))?;
     io::copy(&mut response.body_mut().as_reader(), &mut fs::File::create(to)?)?;
     Ok(())

@@ -37,7 +37,10 @@ impl Patterns {
     /// When a pattern is too large to compile.
     pub fn parse(text: &str) -> Result<Self, regex::Error> {
         let globs = text.split([',', ' ']).filter(|glob| !glob.is_empty());
-        globs.map(|glob| Regex::new(&format!(r"\A{}\z", regex::escape(glob).replace(r"\*", ".*")))).collect::<Result<_, _>>().map(Self)
+        globs
+            .map(|glob| Regex::new(&format!(r"\A{}\z", regex::escape(glob).replace(r"\*", ".*"))))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     fn allow(&self, name: &str) -> bool {
@@ -63,7 +66,10 @@ impl Repository {
         let home = state.join("home");
         std::fs::create_dir_all(&home)?;
         // a repository on this machine may belong to another user: the operator has named it, so it is trusted
-        std::fs::write(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n[protocol]\n\tversion = 2\n")?;
+        std::fs::write(
+            home.join(".gitconfig"),
+            "[safe]\n\tdirectory = *\n[protocol]\n\tversion = 2\n",
+        )?;
         Ok(Self {
             url: url.to_owned(),
             allowed,
@@ -78,8 +84,13 @@ impl Repository {
     pub(super) async fn default_branch(&self) -> anyhow::Result<Resolved> {
         let refs = self.ask(&["HEAD"]).await?;
         match refs.lines().find_map(|line| line.strip_suffix("\tHEAD")) {
-            Some(commit) => Ok(Resolved::Revision { revision: commit.parse()?, fixed: false }),
-            None => Ok(Resolved::Refused("the repository has no default branch".to_owned())),
+            Some(commit) => Ok(Resolved::Revision {
+                revision: commit.parse()?,
+                fixed: false,
+            }),
+            None => Ok(Resolved::Refused(
+                "the repository has no default branch".to_owned(),
+            )),
         }
     }
 
@@ -93,9 +104,16 @@ impl Repository {
         // an annotated tag is an object of its own: `^{}` is the commit that it names
         let peeled = format!("{tag}^{{}}");
         let refs = self.ask(&[&branch, &tag, &peeled]).await?;
-        let find = |wanted: &str| refs.lines().filter_map(|line| line.split_once('\t')).find(|(_, name)| *name == wanted);
+        let find = |wanted: &str| {
+            refs.lines()
+                .filter_map(|line| line.split_once('\t'))
+                .find(|(_, name)| *name == wanted)
+        };
         match find(&branch).or_else(|| find(&peeled)).or_else(|| find(&tag)) {
-            Some((commit, _)) => Ok(Resolved::Revision { revision: commit.parse()?, fixed: false }),
+            Some((commit, _)) => Ok(Resolved::Revision {
+                revision: commit.parse()?,
+                fixed: false,
+            }),
             None => Ok(unknown()),
         }
     }
@@ -103,7 +121,9 @@ impl Repository {
     /// The commit that these hex digits begin, if an allowed branch or tag contains it.
     pub(super) async fn commit(&self, digits: &str) -> anyhow::Result<Resolved> {
         let refused = || {
-            Ok(Resolved::Refused(format!("no branch of the package set that is served here contains the commit {digits}")))
+            Ok(Resolved::Refused(format!(
+                "no branch of the package set that is served here contains the commit {digits}"
+            )))
         };
         let mut found = self.in_history(digits).await?;
         if found.is_none() {
@@ -111,7 +131,10 @@ impl Repository {
             found = self.in_history(digits).await?;
         }
         match found {
-            Some(commit) => Ok(Resolved::Revision { revision: commit.parse()?, fixed: true }),
+            Some(commit) => Ok(Resolved::Revision {
+                revision: commit.parse()?,
+                fixed: true,
+            }),
             None => refused(),
         }
     }
@@ -123,21 +146,52 @@ impl Repository {
             return Ok(tree);
         }
         self.init(&self.shallow).await?;
-        self.git(&self.shallow, FETCH_TIME, &["fetch", "--quiet", "--depth=1", "--no-tags", "--", &self.url, revision.as_str()])
-            .await
-            .with_context(|| format!("fetching {}", revision.short()))?;
+        self.git(
+            &self.shallow,
+            FETCH_TIME,
+            &[
+                "fetch",
+                "--quiet",
+                "--depth=1",
+                "--no-tags",
+                "--",
+                &self.url,
+                revision.as_str(),
+            ],
+        )
+        .await
+        .with_context(|| format!("fetching {}", revision.short()))?;
         let draft = trees.draft()?;
         let work_tree = format!("--work-tree={}", draft.path().display());
-        let index = tempfile::Builder::new().prefix("index-").tempdir_in(&self.shallow)?;
+        let index = tempfile::Builder::new()
+            .prefix("index-")
+            .tempdir_in(&self.shallow)?;
         let index = index.path().join("index");
-        let run = self.command(&self.shallow, FETCH_TIME).env("GIT_INDEX_FILE", &index);
-        done(run.args([&work_tree, "checkout", "--quiet", "--force", revision.as_str(), "--", "."]).finish().await?)?;
+        let run = self
+            .command(&self.shallow, FETCH_TIME)
+            .env("GIT_INDEX_FILE", &index);
+        done(
+            run.args([
+                &work_tree,
+                "checkout",
+                "--quiet",
+                "--force",
+                revision.as_str(),
+                "--",
+                ".",
+            ])
+            .finish()
+            .await?,
+        )?;
         Ok(trees.keep(draft, revision)?)
     }
 
     /// `ls-remote` of these refs: lines of commit, tab, name.
     async fn ask(&self, refs: &[&str]) -> anyhow::Result<String> {
-        let run = self.command(&self.home, ASK_TIME).args(["ls-remote", "--quiet", "--", &self.url]).args(refs);
+        let run = self
+            .command(&self.home, ASK_TIME)
+            .args(["ls-remote", "--quiet", "--", &self.url])
+            .args(refs);
         done(run.finish().await?).with_context(|| format!("asking {} for {}", self.url, refs.join(" ")))
     }
 
@@ -145,16 +199,29 @@ impl Repository {
         let _one_at_a_time = self.fetching.lock().await;
         self.init(&self.history).await?;
         let refs = self.ask(&["refs/heads/*", "refs/tags/*"]).await?;
-        let names = refs.lines().filter_map(|line| line.split_once('\t')).map(|(_, name)| name);
+        let names = refs
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .map(|(_, name)| name);
         let wanted = names.filter(|name| {
-            let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
+            let short = name
+                .strip_prefix("refs/heads/")
+                .or_else(|| name.strip_prefix("refs/tags/"));
             !name.ends_with("^{}") && short.is_some_and(|short| self.allowed.allow(short))
         });
         let specs: Vec<String> = wanted.map(|name| format!("+{name}:{name}")).collect();
         if specs.is_empty() {
             return Ok(());
         }
-        let mut args = vec!["fetch", "--quiet", "--prune", "--no-tags", "--filter=tree:0", "--", self.url.as_str()];
+        let mut args = vec![
+            "fetch",
+            "--quiet",
+            "--prune",
+            "--no-tags",
+            "--filter=tree:0",
+            "--",
+            self.url.as_str(),
+        ];
         args.extend(specs.iter().map(String::as_str));
         self.git(&self.history, FETCH_TIME, &args).await.map(drop)
     }
@@ -165,7 +232,9 @@ impl Repository {
             return Ok(None);
         }
         // what is reachable is listed, and nothing is looked up by name: a look-up would ask the host for what is missing
-        let commits = self.git(&self.history, FETCH_TIME, &["rev-list", "--branches", "--tags"]).await?;
+        let commits = self
+            .git(&self.history, FETCH_TIME, &["rev-list", "--branches", "--tags"])
+            .await?;
         let mut matching = commits.lines().filter(|commit| commit.starts_with(digits));
         match (matching.next(), matching.next()) {
             (Some(commit), None) => Ok(Some(commit.to_owned())),
@@ -176,7 +245,8 @@ impl Repository {
     async fn init(&self, repository: &Path) -> anyhow::Result<()> {
         if !repository.join("HEAD").is_file() {
             std::fs::create_dir_all(repository)?;
-            self.git(repository, ASK_TIME, &["init", "--quiet", "--bare"]).await?;
+            self.git(repository, ASK_TIME, &["init", "--quiet", "--bare"])
+                .await?;
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use laminix::name::Tag;
 use laminix::source::{Reference, Revision, Source};
 
-pub use self::git::Patterns;
 use self::channel::Channels;
+pub use self::git::Patterns;
 use self::git::Repository;
 use self::tree::Trees;
 
@@ -61,7 +61,12 @@ impl Resolver {
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn open(source: Source, state: &std::path::Path, allowed: Patterns, hosts: ChannelHosts) -> anyhow::Result<Self> {
+    pub fn open(
+        source: Source,
+        state: &std::path::Path,
+        allowed: Patterns,
+        hosts: ChannelHosts,
+    ) -> anyhow::Result<Self> {
         let state = state.join("sources").join(source.id());
         std::fs::create_dir_all(&state)?;
         let kind = match &source {
@@ -69,7 +74,11 @@ impl Resolver {
             Source::Git(url) => Kind::Git(Repository::new(url.as_str(), &state, allowed)?),
             Source::Channel(name) => Kind::Channel(Channels::new(name.as_str(), &state, hosts)?),
         };
-        Ok(Self { source, kind, trees: Trees::open(&state)? })
+        Ok(Self {
+            source,
+            kind,
+            trees: Trees::open(&state)?,
+        })
     }
 
     /// The source that is served.
@@ -89,9 +98,9 @@ impl Resolver {
         };
         match (&self.kind, reference) {
             (Kind::Path(path), Reference::Latest) => path::resolve(path, &self.trees).await,
-            (Kind::Path(_), Reference::Named(_) | Reference::Commit(_)) => {
-                Ok(Resolved::Refused("a directory has no tag but `latest`".to_owned()))
-            }
+            (Kind::Path(_), Reference::Named(_) | Reference::Commit(_)) => Ok(Resolved::Refused(
+                "a directory has no tag but `latest`".to_owned(),
+            )),
             (Kind::Git(repository), Reference::Latest) => repository.default_branch().await,
             (Kind::Git(repository), Reference::Named(name)) => repository.named(&name).await,
             (Kind::Git(repository), Reference::Commit(digits)) => repository.commit(&digits).await,

@@ -20,21 +20,29 @@ use super::tree::Trees;
 
 pub(super) async fn resolve(set: &Path, trees: &Trees) -> anyhow::Result<Resolved> {
     if !set.join("default.nix").is_file() {
-        return Ok(Resolved::Refused("the directory that this registry serves holds no default.nix".to_owned()));
+        return Ok(Resolved::Refused(
+            "the directory that this registry serves holds no default.nix".to_owned(),
+        ));
     }
     let directory = set.to_owned();
     let mut revision = tokio::task::spawn_blocking(move || hash(&directory)).await??;
     if trees.get(&revision).is_none() {
         revision = snapshot(set, trees).await?.0;
     }
-    Ok(Resolved::Revision { revision, fixed: false })
+    Ok(Resolved::Revision {
+        revision,
+        fixed: false,
+    })
 }
 
 /// The tree of a revision that is not here (any more): only if the directory still is at that revision.
 pub(super) async fn copy(set: &Path, revision: &Revision, trees: &Trees) -> anyhow::Result<PathBuf> {
     let (found, tree) = snapshot(set, trees).await?;
     if found != *revision {
-        bail!("the directory has changed since revision {} was seen", revision.short());
+        bail!(
+            "the directory has changed since revision {} was seen",
+            revision.short()
+        );
     }
     Ok(tree)
 }
@@ -112,7 +120,9 @@ fn hash_file(path: &Path, name: &Path, hasher: &mut Sha256) -> anyhow::Result<()
         if read == 0 {
             break;
         }
-        left = left.checked_sub(read as u64).context("the file grew while it was read")?;
+        left = left
+            .checked_sub(read as u64)
+            .context("the file grew while it was read")?;
         hasher.update(&buffer[..read]);
     }
     if left > 0 {
@@ -140,7 +150,10 @@ mod tests {
         fs::write(set.join("default.nix"), "{}").unwrap();
         let trees = Trees::open(&state).unwrap();
         let revision = async || match resolve(&set, &trees).await.unwrap() {
-            Resolved::Revision { revision, fixed: false } => revision,
+            Resolved::Revision {
+                revision,
+                fixed: false,
+            } => revision,
             other => panic!("{other:?}"),
         };
         let first = revision().await;
@@ -152,13 +165,24 @@ mod tests {
         fs::set_permissions(set.join("sub/a"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_ne!(revision().await, second);
         assert!(trees.get(&first).is_some_and(|tree| !tree.join("sub/a").exists()));
-        assert_eq!(copy(&set, &first, &trees).await.unwrap_err().to_string().split(' ').next(), Some("the"));
+        assert_eq!(
+            copy(&set, &first, &trees)
+                .await
+                .unwrap_err()
+                .to_string()
+                .split(' ')
+                .next(),
+            Some("the")
+        );
     }
 
     #[tokio::test]
     async fn a_directory_without_a_set_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let trees = Trees::open(&home.path().join("state")).unwrap();
-        assert!(matches!(resolve(home.path(), &trees).await.unwrap(), Resolved::Refused(_)));
+        assert!(matches!(
+            resolve(home.path(), &trees).await.unwrap(),
+            Resolved::Refused(_)
+        ));
     }
 }

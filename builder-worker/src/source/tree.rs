@@ -39,7 +39,9 @@ impl Trees {
 
     /// A directory to fill. It is removed when it is dropped.
     pub(super) fn draft(&self) -> io::Result<Draft> {
-        let directory = tempfile::Builder::new().prefix(".draft-").tempdir_in(&self.directory)?;
+        let directory = tempfile::Builder::new()
+            .prefix(".draft-")
+            .tempdir_in(&self.directory)?;
         fs::create_dir(directory.path().join(NAME))?;
         Ok(Draft(directory))
     }

@@ -1,0 +1,400 @@
+//! Processes: the only file that starts any.
+//!
+//! A process runs in a group of its own, with an environment that is stated whole, and both of its outputs are drained
+//! to the end whatever it prints. It ends when its time is up or when nobody waits for it any more: first SIGTERM to
+//! the whole group, so that Nix can take its builders down, then SIGKILL.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::Child;
+use tracing::warn;
+
+/// Between SIGTERM and SIGKILL: Nix needs a moment to stop its builders.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A line of stderr is cut after this many bytes: a builder may print gigabytes without a newline.
+const LINE: usize = 16 << 10;
+
+/// The last lines of stderr that are kept.
+const TAIL: usize = 60;
+
+/// A command that is being put together.
+#[derive(Debug, Clone)]
+pub struct Run {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    dir: Option<PathBuf>,
+    time: Duration,
+    stdout_limit: usize,
+    address_space: Option<u64>,
+}
+
+/// What a process left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All that it printed on stdout.
+    pub stdout: Vec<u8>,
+    /// The last lines that it printed on stderr.
+    pub tail: VecDeque<Vec<u8>>,
+}
+
+impl Finished {
+    /// The tail as one text, for the log.
+    #[must_use]
+    pub fn tail_text(&self) -> String {
+        let lines: Vec<_> = self
+            .tail
+            .iter()
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// Why a process has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started, or its pipes broke.
+    #[error("cannot run {0}")]
+    Io(String, #[source] io::Error),
+    /// It was ended because its time was up.
+    #[error("{0} took longer than {1:?}")]
+    Time(String, Duration),
+    /// It printed more on stdout than was allowed.
+    #[error("{0} printed more than {1} bytes")]
+    Output(String, usize),
+}
+
+impl Run {
+    /// A program, found on the worker's own PATH, with nothing in its environment but that PATH.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: vec![("PATH".into(), path), ("LC_ALL".into(), "C.UTF-8".into())],
+            dir: None,
+            time: Duration::from_secs(60),
+            stdout_limit: 64 << 20,
+            address_space: None,
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable of the environment. The last one of a name counts.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The directory to run in.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// The time that it may take.
+    #[must_use]
+    pub fn time(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// The bytes that it may print on stdout.
+    #[must_use]
+    pub fn stdout_limit(mut self, bytes: usize) -> Self {
+        self.stdout_limit = bytes;
+        self
+    }
+
+    /// The bytes of address space that it and each of its children may use.
+    #[must_use]
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.address_space = Some(bytes);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; a process that fails by itself is a [`Finished`].
+    pub async fn finish(self) -> Result<Finished, ProcessError> {
+        self.watch(|_| {}).await
+    }
+
+    /// Runs it to its end, and hands out every line of stderr as it comes.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; a process that fails by itself is a [`Finished`].
+    pub async fn watch(self, on_line: impl FnMut(&[u8])) -> Result<Finished, ProcessError> {
+        let name = self.program.to_string_lossy().into_owned();
+        let mut group = self
+            .start()
+            .map_err(|error| ProcessError::Io(name.clone(), error))?;
+        let (Some(stdout), Some(stderr)) = (group.child.stdout.take(), group.child.stderr.take()) else {
+            return Err(ProcessError::Io(name, io::ErrorKind::BrokenPipe.into()));
+        };
+        let limit = self.stdout_limit;
+        let work = async {
+            let (stdout, tail) = tokio::try_join!(collect(stdout, limit), drain(stderr, on_line))?;
+            // a background child may hold on to the pipes; the wait comes after them, so it is part of the time limit
+            Ok::<_, io::Error>((group.child.wait().await?, stdout, tail))
+        };
+        let outcome = tokio::time::timeout(self.time, work).await;
+        let result = match outcome {
+            Ok(Ok((status, Some(stdout), tail))) => Ok(Finished { status, stdout, tail }),
+            Ok(Ok((_, None, _))) => Err(ProcessError::Output(name, limit)),
+            Ok(Err(error)) => Err(ProcessError::Io(name, error)),
+            Err(_) => Err(ProcessError::Time(name, self.time)),
+        };
+        group.end().await;
+        result
+    }
+
+    fn start(&self) -> io::Result<Group> {
+        #[expect(clippy::disallowed_methods, reason = "this is where processes are started")]
+        let mut command = match self.address_space {
+            // the limit is set in the child by a program of util-linux: doing it between fork and exec is unsafe code
+            Some(bytes) => {
+                let mut command = tokio::process::Command::new("prlimit");
+                command.arg(format!("--as={bytes}")).arg("--").arg(&self.program);
+                command
+            }
+            None => tokio::process::Command::new(&self.program),
+        };
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(false)
+            .spawn()?;
+        let id = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        Ok(Group { id, child })
+    }
+}
+
+/// A process and all that it started.
+struct Group {
+    id: Option<Pid>,
+    child: Child,
+}
+
+impl Group {
+    /// Makes sure that nothing of it is left. Nothing happens where all has ended by itself.
+    async fn end(mut self) {
+        let Some(id) = self.id.take() else { return };
+        end(id, &mut self.child).await;
+    }
+}
+
+async fn end(id: Pid, child: &mut Child) {
+    if kill_process_group(id, Signal::TERM).is_err() {
+        return;
+    }
+    let ended = async {
+        drop(child.wait().await);
+        while kill_process_group(id, Signal::TERM).is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        warn!(group = id.as_raw_nonzero().get(), "processes had to be killed");
+        let _ = kill_process_group(id, Signal::KILL);
+        drop(child.wait().await);
+    }
+}
+
+/// Nobody waits any more: the same end, in the background.
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let _ = kill_process_group(id, Signal::TERM);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(GRACE).await;
+                let _ = kill_process_group(id, Signal::KILL);
+            });
+        }
+    }
+}
+
+/// All of a pipe, or `None` when it is more than the limit; it is read to its end in both cases.
+async fn collect(mut pipe: impl AsyncRead + Unpin, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut over = false;
+    loop {
+        match pipe.read(&mut buffer).await? {
+            0 => return Ok((!over).then_some(all)),
+            n if over || all.len() + n > limit => {
+                over = true;
+                all = Vec::new();
+            }
+            n => all.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+/// Every line of a pipe, cut where it is too long; the last ones are kept.
+async fn drain(
+    pipe: impl AsyncRead + Unpin,
+    mut on_line: impl FnMut(&[u8]),
+) -> io::Result<VecDeque<Vec<u8>>> {
+    let mut reader = BufReader::with_capacity(1 << 16, pipe);
+    let mut tail = VecDeque::with_capacity(TAIL);
+    let mut line = Vec::new();
+    loop {
+        let chunk = reader.fill_buf().await?;
+        let ended = chunk.is_empty();
+        let (taken, complete) = match chunk.iter().position(|&byte| byte == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (chunk.len(), ended),
+        };
+        let content = &chunk[..taken - usize::from(complete && !ended)];
+        line.extend_from_slice(&content[..content.len().min(LINE - line.len())]);
+        reader.consume(taken);
+        if complete && !(ended && line.is_empty()) {
+            on_line(&line);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(std::mem::take(&mut line));
+        }
+        if ended {
+            return Ok(tail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn sh(script: &str) -> Run {
+        Run::new("sh").args(["-c", script])
+    }
+
+    /// Fault 2 of the predecessor: it hung for ever when Nix printed more than 64 KiB to stderr.
+    #[tokio::test]
+    async fn both_outputs_are_drained() {
+        let script = "i=0; while [ $i -lt 3000 ]; do echo out $i; echo a line of the error output, number $i >&2; i=$((i+1)); done";
+        let mut lines = 0;
+        let done = sh(script).watch(|_| lines += 1).await.unwrap();
+        assert!(done.status.success());
+        assert_eq!(lines, 3000);
+        assert!(done.stdout.ends_with(b"out 2999\n"));
+        assert_eq!(
+            (done.tail.len(), done.tail.back().unwrap().ends_with(b"2999")),
+            (TAIL, true)
+        );
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_stated() {
+        let done = sh("echo \"$HOME|$X|$LAMINIX_STORE\"")
+            .env("X", "y")
+            .finish()
+            .await
+            .unwrap();
+        assert_eq!(done.stdout, b"|y|\n");
+    }
+
+    #[tokio::test]
+    async fn limits_hold() {
+        let long = sh("head -c 100000 /dev/zero | tr '\\0' x >&2")
+            .finish()
+            .await
+            .unwrap();
+        assert_eq!(long.tail.iter().map(Vec::len).collect::<Vec<_>>(), [LINE]);
+        let much = sh("head -c 100000 /dev/zero").stdout_limit(1000).finish().await;
+        assert!(matches!(much, Err(ProcessError::Output(_, 1000))));
+        let tight = sh("echo in").address_space(1 << 20).finish().await.unwrap();
+        assert!(!tight.status.success());
+        let missing = Run::new("/no/such/program").finish().await;
+        assert!(matches!(missing, Err(ProcessError::Io(..))));
+    }
+
+    fn alive(marker: &str) -> bool {
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(Result::ok)
+            .any(|entry| {
+                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&line).contains(marker)
+            })
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_when_the_time_is_up() {
+        let start = Instant::now();
+        let late = sh("sleep 987651 & wait")
+            .time(Duration::from_millis(300))
+            .finish()
+            .await;
+        assert!(matches!(late, Err(ProcessError::Time(..))));
+        assert!(start.elapsed() < GRACE);
+        assert!(!alive("987651"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_when_nobody_waits() {
+        let run = sh("sleep 987652 & wait").finish();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(300), run)
+                .await
+                .is_err()
+        );
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!alive("987652"));
+    }
+
+    #[tokio::test]
+    async fn what_ignores_the_signal_is_killed() {
+        let stubborn = sh("trap '' TERM; while :; do sleep 0.1987653; done")
+            .time(Duration::from_millis(300))
+            .finish()
+            .await;
+        assert!(matches!(stubborn, Err(ProcessError::Time(..))));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!alive("0.1987653"));
+    }
+}
