@@ -34,6 +34,12 @@ impl Progress {
         Self(watch::Sender::new("starting".to_owned()))
     }
 
+    /// What is being done.
+    #[must_use]
+    pub fn phase(&self) -> String {
+        self.0.borrow().clone()
+    }
+
     /// Says what is being done now, in a few words.
     pub fn say(&self, phase: impl Into<String>) {
         let phase = phase.into();

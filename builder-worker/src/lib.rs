@@ -3,5 +3,11 @@
 //! Work in progress: the map comes with the parts.
 
 pub mod claims;
+pub mod closure;
+pub mod evaluate;
+pub mod events;
+pub mod near;
+pub mod nix;
 pub mod process;
+pub mod realise;
 pub mod source;

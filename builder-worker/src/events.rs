@@ -1,0 +1,223 @@
+//! Nix's progress, from `--log-format internal-json`: what is being built or fetched, and what it says last.
+//!
+//! None of this decides anything. A builder can print lines of the same form, and the counters in the events are not to be
+//! relied on, so this has its own. Only the start of a build is taken as a fact, which Nix accepts from nobody else.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use crate::claims::Progress;
+use crate::nix::plain;
+
+/// Activity types (`ActivityType` in Nix's logging.hh).
+const COPY_PATH: u64 = 100;
+const BUILD: u64 = 105;
+/// Result types (`ResultType`), numbered apart from activities.
+const LOG_LINE: u64 = 101;
+const SET_PHASE: u64 = 104;
+
+/// The most of a line of log that is shown beside the phase.
+const SHOWN: usize = 80;
+
+/// A build that was begun.
+#[derive(Debug)]
+pub struct Activity {
+    /// When.
+    pub began: Instant,
+    /// The bytes of log so far.
+    pub log_bytes: u64,
+    name: String,
+    number: usize,
+    phase: String,
+}
+
+/// The events of one run.
+#[derive(Debug)]
+pub struct Events {
+    progress: Progress,
+    builds: usize,
+    fetches: usize,
+    fetched: usize,
+    /// By `.drv` path.
+    activities: BTreeMap<String, Activity>,
+    /// Activity id → `.drv` path.
+    ids: BTreeMap<u64, String>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    action: &'a str,
+    #[serde(default)]
+    id: u64,
+    #[serde(rename = "type", default)]
+    kind: u64,
+    #[serde(default)]
+    fields: Vec<serde_json::Value>,
+}
+
+impl Events {
+    /// Events of a run that is to build and to fetch so many.
+    #[must_use]
+    pub fn new(builds: usize, fetches: usize, progress: Progress) -> Self {
+        Self {
+            progress,
+            builds,
+            fetches,
+            fetched: 0,
+            activities: BTreeMap::new(),
+            ids: BTreeMap::new(),
+        }
+    }
+
+    /// How many builds were expected.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        self.builds
+    }
+
+    /// The build of a derivation, if it was begun.
+    #[must_use]
+    pub fn activity(&self, drv: &str) -> Option<&Activity> {
+        self.activities.get(drv)
+    }
+
+    /// Takes a line of stderr.
+    pub fn line(&mut self, line: &[u8]) {
+        let event = line
+            .strip_prefix(b"@nix ")
+            .and_then(|json| serde_json::from_slice::<Event<'_>>(json).ok());
+        let Some(event) = event else { return };
+        let text = event
+            .fields
+            .first()
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default();
+        match (event.action, event.kind) {
+            ("start", BUILD) => self.begin(event.id, text),
+            ("start", COPY_PATH) => {
+                self.fetched += 1;
+                let of = self.fetches.max(self.fetched);
+                self.progress.say(format!(
+                    "fetching {} ({} of {of})",
+                    store_name(text),
+                    self.fetched
+                ));
+            }
+            ("result", SET_PHASE) => self.tell(event.id, |activity| activity.phase = shown(text), ""),
+            ("result", LOG_LINE) => {
+                self.tell(
+                    event.id,
+                    |activity| activity.log_bytes += text.len() as u64 + 1,
+                    text,
+                );
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn begin(&mut self, id: u64, drv: &str) {
+        let number = self.activities.len() + 1;
+        self.builds = self.builds.max(number);
+        let name = store_name(drv).trim_end_matches(".drv").to_owned();
+        let activity = Activity {
+            began: Instant::now(),
+            log_bytes: 0,
+            name,
+            number,
+            phase: String::new(),
+        };
+        self.activities.insert(drv.to_owned(), activity);
+        self.ids.insert(id, drv.to_owned());
+        self.tell(id, |_| {}, "");
+    }
+
+    fn tell(&mut self, id: u64, change: impl FnOnce(&mut Activity), said: &str) {
+        let Some(activity) = self.ids.get(&id).and_then(|drv| self.activities.get_mut(drv)) else {
+            return;
+        };
+        change(activity);
+        let mut phase = format!(
+            "building {} ({} of {})",
+            activity.name, activity.number, self.builds
+        );
+        for part in [activity.phase.as_str(), &shown(said)] {
+            if !part.is_empty() {
+                phase = format!("{phase}: {part}");
+            }
+        }
+        self.progress.say(phase);
+    }
+}
+
+fn shown(text: &str) -> String {
+    plain(text.as_bytes())
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .chars()
+        .take(SHOWN)
+        .collect()
+}
+
+/// What follows the hash in the last component of a path.
+fn store_name(path: &str) -> &str {
+    let base = path.rsplit('/').next().unwrap_or(path);
+    base.get(33..).unwrap_or(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRV: &str = "/nix/store/00000000000000000000000000000000-git-2.47.0.drv";
+
+    #[test]
+    fn a_build_tells_its_phase_and_its_last_line() {
+        let progress = Progress::new();
+        let mut events = Events::new(3, 0, progress.clone());
+        let line = |events: &mut Events, json: &str| events.line(format!("@nix {json}").as_bytes());
+        line(
+            &mut events,
+            &format!(r#"{{"action":"start","id":7,"type":105,"fields":["{DRV}","",1,1],"text":"x"}}"#),
+        );
+        assert_eq!(progress.phase(), "building git-2.47.0 (1 of 3)");
+        line(
+            &mut events,
+            r#"{"action":"result","id":7,"type":104,"fields":["configurePhase"]}"#,
+        );
+        line(
+            &mut events,
+            r#"{"action":"result","id":7,"type":101,"fields":["\u001b[1mchecking\u001b[0m"]}"#,
+        );
+        assert_eq!(
+            progress.phase(),
+            "building git-2.47.0 (1 of 3): configurePhase: checking"
+        );
+        // the same number is progress where it is a result
+        line(
+            &mut events,
+            r#"{"action":"result","id":7,"type":105,"fields":[1,3,1,1]}"#,
+        );
+        assert_eq!(events.activities.len(), 1);
+    }
+
+    #[test]
+    fn nonsense_is_passed_over() {
+        let progress = Progress::new();
+        let mut events = Events::new(0, 0, progress.clone());
+        for line in [
+            &b"@nix {"[..],
+            b"@nix",
+            b"\xff\xfe",
+            b"@nix {\"action\":\"result\",\"id\":-1}",
+            b"GC Warning: x",
+            b"@nix {\"action\":\"result\",\"id\":9,\"type\":101,\"fields\":[{}]}",
+            b"@nix {\"action\":\"msg\",\"level\":0,\"msg\":\"x\"}",
+        ] {
+            events.line(line);
+        }
+        assert_eq!(progress.phase(), "starting");
+    }
+}
