@@ -3,6 +3,7 @@
 //! Work in progress: the map comes with the parts.
 
 pub mod archive;
+pub mod body;
 pub mod digest;
 pub mod gzip;
 pub mod job;

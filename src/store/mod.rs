@@ -5,6 +5,8 @@
 //! contract suite (`src/tests/store.rs`).
 
 pub mod file;
+mod presign;
+mod serve;
 
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use crate::digest::Digest;
 use crate::key::Key;
 
 use self::file::FileStore;
+pub use self::presign::PREFIX;
 
 /// What went wrong with a store. The kind says what a caller can do; the source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +139,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn presign(&self, digest: &Digest) -> Result<String, StoreError> {
         match self {
-            Self::File(store) => store.presign(digest),
+            Self::File(store) => Ok(store.presign(digest)),
         }
     }
 }
