@@ -38,11 +38,25 @@ impl<W: Write> Archive<W> {
     /// # Errors
     /// Those of the writer.
     pub fn directory(&mut self, path: &Path, mode: u32) -> io::Result<()> {
-        let mut header = header(EntryType::Directory, mode, 0);
+        self.append_directory(header(EntryType::Directory, mode, 0), path)
+    }
+
+    fn append_directory(&mut self, mut header: Header, path: &Path) -> io::Result<()> {
         // archivers mark directories by a trailing slash
         let mut name = path.as_os_str().to_owned();
         name.push("/");
         self.builder.append_data(&mut header, name, io::empty())
+    }
+
+    /// A directory that belongs to somebody else than root: a home.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn home(&mut self, path: &Path, mode: u32, owner: u64) -> io::Result<()> {
+        let mut header = header(EntryType::Directory, mode, 0);
+        header.set_uid(owner);
+        header.set_gid(owner);
+        self.append_directory(header, path)
     }
 
     /// A regular file with `size` bytes from `content`.

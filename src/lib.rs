@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod body;
+pub mod compose;
 pub mod digest;
 pub mod gzip;
 pub mod job;
