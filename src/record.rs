@@ -277,8 +277,9 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim counts for this many seconds after it was last confirmed. Workers confirm every few seconds.
-    pub const LIFE: Seconds = 60;
+    /// A claim counts for this many seconds after it was last confirmed. Workers confirm every few seconds, and the queue
+    /// delivers the job of one that was killed again: only a job that was never sent takes this long.
+    pub const LIFE: Seconds = 300;
 
     /// Whether somebody still stands behind it.
     #[must_use]

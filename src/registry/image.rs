@@ -1,0 +1,246 @@
+//! An image at a revision: from the cache, or composed from records, or waited for.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tracing::info;
+
+use super::Parts;
+use super::error::Error;
+use crate::compose::{BASE, Composed, Merge, Outcome, Recipe, compose};
+use crate::job::Work;
+use crate::key::{ImageKey, Key, LayerKey, PackageRef, Subject};
+use crate::name::{Attribute, Image};
+use crate::record::{Claim, ImageRecord, Package, PackageRecord, Packed};
+use crate::source::Revision;
+use crate::wait::{Record, Waited, Waiter};
+
+/// The last lines of a log that reach a terminal.
+const LOG_LINES: usize = 12;
+
+/// Layers over the limit are merged at once; a union of unions would mean that composition is wrong.
+const UNIONS: usize = 3;
+
+/// An image, or who is at work on it.
+pub(super) enum Made {
+    Image(ImageRecord),
+    Late(Vec<Claim>),
+}
+
+impl Parts {
+    /// The manifests of an image.
+    pub(super) async fn image(
+        &self,
+        image: &Image,
+        revision: &Revision,
+        waiter: &Waiter<'_>,
+    ) -> Result<Made, Error> {
+        let key = Key::Image(ImageKey::of(&self.config.source, revision, image));
+        if let Some(bytes) = self.store.get(&key).await? {
+            if let Ok(record) = serde_json::from_slice(&bytes) {
+                return Ok(Made::Image(record));
+            }
+        }
+        let began = SystemTime::now();
+        let (asked, base) = match self.packages(image, revision, waiter).await? {
+            Ok(packages) => packages,
+            Err(claims) => return Ok(Made::Late(claims)),
+        };
+        let recipe = Recipe {
+            source: &self.config.source,
+            revision,
+            system: image.system(),
+            packages: &asked,
+            base: &base,
+        };
+        let mut merged = BTreeMap::new();
+        for _ in 0..UNIONS {
+            match compose(&recipe, &merged) {
+                Outcome::Image(composed) => {
+                    let record = composed.record();
+                    self.publish(&key, &composed, &record).await?;
+                    let waited_ms = began.elapsed().map_or(0, |time| time.as_millis());
+                    info!(
+                        attributes = image.attributes().len(),
+                        waited_ms, "composed an image"
+                    );
+                    return Ok(Made::Image(record));
+                }
+                Outcome::Merge(merges) => match self.unions(merges, waiter).await? {
+                    Ok(unions) => merged.extend(unions),
+                    Err(claims) => return Ok(Made::Late(claims)),
+                },
+            }
+        }
+        Err(Error::internal("layers cannot be merged below the limit"))
+    }
+
+    /// The records of what was asked for, and of the base as far as the set has it.
+    async fn packages(
+        &self,
+        image: &Image,
+        revision: &Revision,
+        waiter: &Waiter<'_>,
+    ) -> Result<Result<(Vec<Package>, Vec<Package>), Vec<Claim>>, Error> {
+        let asked: Vec<Attribute> = image.attributes().iter().cloned().collect();
+        let base = BASE.map(crate::name::constant);
+        let others = base
+            .iter()
+            .filter(|attribute| !asked.contains(attribute))
+            .cloned();
+        let attributes: Vec<Attribute> = asked.iter().cloned().chain(others).collect();
+        let subject = |attribute: &Attribute| {
+            Subject::Package(PackageRef {
+                source: self.config.source.id(),
+                revision: revision.clone(),
+                system: image.system(),
+                attribute: attribute.clone(),
+            })
+        };
+        let subjects: Vec<Subject> = attributes.iter().map(subject).collect();
+        let work = |missing: &[&Subject]| {
+            let attributes = missing.iter().filter_map(|subject| match subject {
+                Subject::Package(package) => Some(package.attribute.clone()),
+                Subject::Tag(_) | Subject::Layer(_) => None,
+            });
+            vec![Work::Build {
+                source: self.config.source.clone(),
+                revision: revision.clone(),
+                system: image.system(),
+                attributes: attributes.collect(),
+            }]
+        };
+        let records = match waiter.wait(&subjects, work).await? {
+            Waited::There(records) => records,
+            Waited::Late(claims) => return Ok(Err(claims)),
+        };
+        let mut packages = Vec::new();
+        let mut problems = Problems::default();
+        let mut bases = Vec::new();
+        for (attribute, record) in attributes.iter().zip(records) {
+            let Record::Package(record) = record else {
+                return Err(Error::internal("a package has another kind of record"));
+            };
+            let wanted = asked.contains(attribute);
+            let in_base = base.contains(attribute);
+            match record {
+                PackageRecord::Ready(package) => {
+                    if in_base {
+                        bases.push((*package).clone());
+                    }
+                    if wanted {
+                        packages.push(*package);
+                    }
+                }
+                PackageRecord::NotFound { .. } | PackageRecord::Refused { .. } if !wanted => {}
+                record => problems.add(attribute, &record),
+            }
+        }
+        problems.into_result()?;
+        Ok(Ok((packages, bases)))
+    }
+
+    /// The unions of layers, by key.
+    async fn unions(
+        &self,
+        merges: Vec<Merge>,
+        waiter: &Waiter<'_>,
+    ) -> Result<Result<BTreeMap<LayerKey, Packed>, Vec<Claim>>, Error> {
+        let subjects: Vec<Subject> = merges
+            .iter()
+            .map(|merge| Subject::Layer(merge.key.clone()))
+            .collect();
+        let work = |missing: &[&Subject]| {
+            let wanted = merges
+                .iter()
+                .filter(|merge| missing.contains(&&Subject::Layer(merge.key.clone())));
+            wanted
+                .map(|merge| Work::Merge {
+                    key: merge.key.clone(),
+                    layers: merge.layers.clone(),
+                })
+                .collect()
+        };
+        match waiter.wait(&subjects, work).await? {
+            Waited::There(records) => {
+                let packed = records.into_iter().filter_map(|record| match record {
+                    Record::Layer(packed) => Some(packed),
+                    Record::Package(_) | Record::Source(_) => None,
+                });
+                Ok(Ok(merges
+                    .iter()
+                    .map(|merge| merge.key.clone())
+                    .zip(packed)
+                    .collect()))
+            }
+            Waited::Late(claims) => Ok(Err(claims)),
+        }
+    }
+
+    /// Publish last: nothing is named before it is stored.
+    async fn publish(&self, key: &Key, composed: &Composed, record: &ImageRecord) -> Result<(), Error> {
+        let store = &self.store;
+        let blob = async |blob: &crate::compose::Blob, key: Key| store.put(&key, blob.bytes.clone()).await;
+        tokio::try_join!(
+            blob(&composed.root, Key::Blob(composed.root.digest)),
+            blob(&composed.config, Key::Blob(composed.config.digest)),
+            blob(&composed.oci, Key::Manifest(composed.oci.digest)),
+            async {
+                match &composed.docker {
+                    Some(docker) => blob(docker, Key::Manifest(docker.digest)).await,
+                    None => Ok(()),
+                }
+            },
+        )?;
+        let body = serde_json::to_vec(record).map_err(Error::internal)?;
+        Ok(store.put(key, Bytes::from(body)).await?)
+    }
+}
+
+/// Why an image cannot be made, package by package, in words for the person who pulls.
+#[derive(Default)]
+struct Problems {
+    unknown: Vec<String>,
+    denied: Vec<String>,
+}
+
+impl Problems {
+    fn add(&mut self, attribute: &Attribute, record: &PackageRecord) {
+        match record {
+            PackageRecord::Ready(_) => {}
+            PackageRecord::NotFound { near } if near.is_empty() => {
+                self.unknown.push(format!("the package set has no `{attribute}`"));
+            }
+            PackageRecord::NotFound { near } => {
+                let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                self.unknown.push(format!(
+                    "the package set has no `{attribute}`; near it are {}",
+                    near.join(", ")
+                ));
+            }
+            PackageRecord::Refused { reason, .. } => self.denied.push(reason.clone()),
+            PackageRecord::Failed { reason, log, .. } => {
+                let lines: Vec<&str> = log.lines().collect();
+                let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
+                let log: String = end.iter().flat_map(|line| ["\n  ", line]).collect();
+                self.denied.push(if log.is_empty() {
+                    reason.clone()
+                } else {
+                    format!("{reason}; its log ends with{log}")
+                });
+            }
+        }
+    }
+
+    /// What nobody has is 404, also beside something that is denied: the name as a whole is unknown.
+    fn into_result(self) -> Result<(), Error> {
+        match (self.unknown.is_empty(), self.denied.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Error::Denied(self.denied.join("; "))),
+            (false, _) => Err(Error::ManifestUnknown(
+                [self.unknown, self.denied].concat().join("; "),
+            )),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The registry: one answer for every request, one file for every kind of answer.
+
+mod blob;
+pub mod error;
+mod image;
+mod manifest;
+mod page;
+mod revision;
+mod tags;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use tracing::info;
+
+use self::error::Error;
+use crate::body::Body;
+use crate::config::Config;
+use crate::queue::Queue;
+use crate::route::Route;
+use crate::store::Store;
+
+/// The registry as a value: from a request to a response. Clones share it.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    config: Config,
+    store: Store,
+    queue: Queue,
+    revisions: revision::Revisions,
+}
+
+/// An answer, or where to look for it.
+enum Answer {
+    /// The response, but for the headers that all have.
+    Response(Response<Body>),
+    /// The same request again, some time later: the counter of hops for its query.
+    Hop(u32),
+}
+
+impl App {
+    /// A registry of this configuration, on a store and a queue that are open.
+    #[must_use]
+    pub fn new(config: Config, store: Store, queue: Queue) -> Self {
+        Self(Arc::new(Parts {
+            config,
+            store,
+            queue,
+            revisions: revision::Revisions::default(),
+        }))
+    }
+
+    /// Answers a request. Its body plays no part.
+    pub async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+        let began = Instant::now();
+        // a task of its own: a panic ends it and not the connection, and a client that goes away does not cut a write short
+        let (app, request) = (self.clone(), (method.clone(), uri.clone(), headers.clone()));
+        let task = tokio::spawn(async move { app.route(&request.0, &request.1, &request.2).await });
+        let answer = match task.await {
+            Ok(answer) => answer,
+            Err(panic) => Err(Error::internal(panic)),
+        };
+        let mut response = match answer {
+            Ok(Answer::Response(response)) => response,
+            Ok(Answer::Hop(hop)) => hop_to(uri, hop),
+            Err(error) => error.response(),
+        };
+        finish(method, headers, &mut response);
+        let (status, ms) = (response.status().as_u16(), began.elapsed().as_millis());
+        info!(%method, path = uri.path(), status, ms, "answered");
+        response
+    }
+
+    async fn route(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Error> {
+        let app = &*self.0;
+        let response = match Route::parse(method, uri.path()) {
+            Route::Base => Response::new(Body::from("{}")),
+            Route::Manifest { name, reference } => {
+                return app.manifest(&name, &reference, uri, headers).await;
+            }
+            Route::Blob { digest } if method == Method::HEAD => app.blob_head(&digest).await?,
+            Route::Blob { digest } => app.blob(&digest).await?,
+            Route::Tags { name } => app.tags(&name, uri.query().unwrap_or_default())?,
+            Route::Referrers { digest } => tags::referrers(&digest, uri.query().unwrap_or_default())?,
+            Route::Catalog => {
+                return Err(Error::Unsupported(
+                    "every combination of packages is a repository here: there is no list of them",
+                ));
+            }
+            Route::Push => {
+                return Err(Error::Unsupported(
+                    "images are made here on demand: nothing can be pushed or deleted",
+                ));
+            }
+            Route::Page => app.page(headers).await,
+            Route::Health => text("ok\n"),
+            Route::Object => match &app.store {
+                Store::File(store) => {
+                    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+                    store.serve(method, target, headers).await
+                }
+            },
+            Route::Method => return Err(Error::Unsupported("only GET and HEAD are answered here")),
+            Route::Unknown => return Err(Error::NotFound),
+        };
+        Ok(Answer::Response(response))
+    }
+}
+
+/// A redirect of the request to itself: clients that give up on headers after 30 s begin to count anew.
+fn hop_to(uri: &Uri, hop: u32) -> Response<Body> {
+    let kept = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("wait="));
+    let query: Vec<String> = kept.map(str::to_owned).chain([format!("wait={hop}")]).collect();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    set(
+        &mut response,
+        LOCATION,
+        &format!("{}?{}", uri.path(), query.join("&")),
+    );
+    set(&mut response, http::header::CACHE_CONTROL, "no-store");
+    response
+}
+
+fn text(text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    set(&mut response, CONTENT_TYPE, "text/plain; charset=utf-8");
+    response
+}
+
+/// The headers that every answer has.
+fn finish(method: &Method, request: &HeaderMap, response: &mut Response<Body>) {
+    if !response.headers().contains_key(CONTENT_TYPE) && response.status() == StatusCode::OK {
+        set(response, CONTENT_TYPE, "application/json");
+    }
+    set(
+        response,
+        HeaderName::from_static("docker-distribution-api-version"),
+        "registry/2.0",
+    );
+    set(response, http::header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(ALLOW) {
+        set(response, ALLOW, "GET, HEAD");
+    }
+    if request
+        .get("x-forwarded-proto")
+        .is_some_and(|proto| proto == "http")
+    {
+        set(
+            response,
+            http::header::STRICT_TRANSPORT_SECURITY,
+            "max-age=604800",
+        );
+    }
+    if !response.headers().contains_key(CONTENT_LENGTH) && response.status() != StatusCode::NOT_MODIFIED {
+        let length = response.body().len().to_string();
+        set(response, CONTENT_LENGTH, &length);
+    }
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+}
+
+/// Sets a header. Values that are no header's are left out: there is none that a client could choose freely.
+fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// The value of a field of a query, as it was written.
+fn field<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}

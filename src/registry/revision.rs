@@ -1,0 +1,131 @@
+//! From a tag to a revision: from memory, from the store, or by asking a worker.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::Parts;
+use super::error::Error;
+use crate::job::Work;
+use crate::key::{Subject, TagRef};
+use crate::name::Tag;
+use crate::record::{Claim, SourceRecord};
+use crate::source::{Revision, Source};
+use crate::wait::{Record, Waited, Waiter, now};
+
+/// A revision is remembered this long: short against the time in which a channel moves, long against a burst of pulls.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Tags are the client's to invent: more than this are not remembered at once.
+const MOST: usize = 1000;
+
+/// A directory is looked at again this often: it is edited by whoever pulls from it.
+const DIRECTORY: Duration = Duration::from_secs(10);
+
+/// Revisions that were read a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Revisions(Mutex<HashMap<Tag, (Instant, Revision)>>);
+
+impl Revisions {
+    fn get(&self, tag: &Tag) -> Option<Revision> {
+        let known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known
+            .get(tag)
+            .filter(|(at, _)| at.elapsed() < REMEMBERED)
+            .map(|(_, revision)| revision.clone())
+    }
+
+    fn put(&self, tag: &Tag, revision: &Revision) {
+        let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(tag.clone(), (Instant::now(), revision.clone()));
+    }
+}
+
+/// What a tag names.
+pub(super) enum Named {
+    Revision(Revision),
+    Late(Vec<Claim>),
+}
+
+impl Parts {
+    /// The revision that a tag names.
+    pub(super) async fn revision(&self, tag: &Tag, waiter: &Waiter<'_>) -> Result<Named, Error> {
+        if let Some(revision) = self.revisions.get(tag) {
+            return Ok(Named::Revision(revision));
+        }
+        // what can never be a tag here asks nobody
+        self.config
+            .source
+            .reference(tag)
+            .map_err(|refused| Error::ManifestUnknown(refused.to_string()))?;
+        let subject = self.tag(tag);
+        let work = |_: &[&Subject]| self.resolve(tag);
+        let record = match waiter.wait(std::slice::from_ref(&subject), work).await? {
+            Waited::There(records) => records.into_iter().next(),
+            Waited::Late(claims) => return Ok(Named::Late(claims)),
+        };
+        match record {
+            Some(Record::Source(SourceRecord::Resolved { revision, at, fixed })) => {
+                if !fixed && at.saturating_add(self.refresh().as_secs()) <= now() {
+                    self.refresh_later(tag, subject);
+                }
+                self.revisions.put(tag, &revision);
+                Ok(Named::Revision(revision))
+            }
+            Some(Record::Source(SourceRecord::Refused { reason, .. })) => Err(Error::ManifestUnknown(reason)),
+            Some(Record::Package(_) | Record::Layer(_)) | None => {
+                Err(Error::internal("a tag has another kind of record"))
+            }
+        }
+    }
+
+    /// The revision of `latest`, if it is known: for the page.
+    pub(super) async fn known_revision(&self) -> Option<Revision> {
+        let bytes = self.store.get(&self.tag(&Tag::latest()).key()).await.ok()??;
+        match serde_json::from_slice(&bytes).ok()? {
+            SourceRecord::Resolved { revision, .. } => Some(revision),
+            SourceRecord::Refused { .. } => None,
+        }
+    }
+
+    fn tag(&self, tag: &Tag) -> Subject {
+        Subject::Tag(TagRef {
+            source: self.config.source.id(),
+            tag: tag.clone(),
+        })
+    }
+
+    fn resolve(&self, tag: &Tag) -> Vec<Work> {
+        vec![Work::Resolve {
+            source: self.config.source.clone(),
+            tag: tag.clone(),
+        }]
+    }
+
+    fn refresh(&self) -> Duration {
+        match self.config.source {
+            Source::Path(_) => self.config.refresh.min(DIRECTORY),
+            Source::Git(_) | Source::Channel(_) => self.config.refresh,
+        }
+    }
+
+    /// Asks for the revision anew, in the background: whoever pulls gets the old one at once.
+    fn refresh_later(&self, tag: &Tag, subject: Subject) {
+        let (store, queue, work) = (self.store.clone(), self.queue.clone(), self.resolve(tag));
+        tokio::spawn(async move {
+            let waiter = Waiter {
+                store: &store,
+                queue: &queue,
+                until: Instant::now(),
+            };
+            if let Err(error) = waiter.ask(&[&subject], &|_: &[&Subject]| work.clone()).await {
+                warn!(?error, "cannot ask for a refresh");
+            }
+        });
+    }
+}
