@@ -8,6 +8,8 @@ pub mod evaluate;
 pub mod events;
 pub mod near;
 pub mod nix;
+pub mod pack;
+pub mod plan;
 pub mod process;
 pub mod realise;
 pub mod source;
