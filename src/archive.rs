@@ -176,6 +176,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_can_be_larger_than_an_octal_size() {
+        let (size, mut bytes) = (9 << 30, Vec::new());
+        let ends_early = Archive::new(&mut bytes).file(Path::new("x"), 0o444, size, io::empty());
+        assert!(ends_early.is_err());
+        assert_eq!(Header::from_byte_slice(&bytes[..512]).entry_size().unwrap(), size);
+    }
+
+    #[test]
     fn link_targets_are_kept_to_the_byte() {
         let long = "../".repeat(50);
         for target in ["a//b", "./a/.", "a/", &long] {

@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 use laminix::key::LayerKey;
 use laminix::record::{Compression, Content, StorePath};
 
-use crate::closure::PathInfo;
-
 /// From this NAR size on, in bytes, a path has a layer of its own.
 ///
 /// Simulated on 161 popular packages of Debian (1,083 paths) and 300 random images of 1 to 14 of them: 16 layers at
@@ -55,41 +53,34 @@ pub fn key(contents: &[Content], compression: Compression) -> LayerKey {
 /// Cuts the closure of one package into layers: the large paths in the order of their names, then the tail.
 /// Every path is in exactly one layer, in whatever order and however often the closure lists it.
 #[must_use]
-pub fn plan(closure: &[PathInfo]) -> Vec<Planned> {
-    let mut tail: BTreeMap<&StorePath, &PathInfo> = closure.iter().map(|info| (&info.path, info)).collect();
-    let mut large: Vec<&PathInfo> = tail
+pub fn plan(closure: &[Content]) -> Vec<Planned> {
+    let mut tail: BTreeMap<&StorePath, &Content> =
+        closure.iter().map(|content| (&content.path, content)).collect();
+    let mut large: Vec<&Content> = tail
         .values()
         .copied()
-        .filter(|info| info.nar_size >= LARGE)
+        .filter(|content| content.nar_size >= LARGE)
         .collect();
-    large.sort_by_key(|info| (Reverse(info.nar_size), &info.path));
+    large.sort_by_key(|content| (Reverse(content.nar_size), &content.path));
     large.truncate(LARGE_PATHS);
-    large.sort_by_key(|info| &info.path);
-    for info in &large {
-        tail.remove(&info.path);
+    large.sort_by_key(|content| &content.path);
+    for content in &large {
+        tail.remove(&content.path);
     }
     let mut layers: Vec<Planned> = large
         .into_iter()
-        .map(|info| Planned {
+        .map(|content| Planned {
             tail: false,
-            contents: vec![content(info)],
+            contents: vec![content.clone()],
         })
         .collect();
     if !tail.is_empty() {
         layers.push(Planned {
             tail: true,
-            contents: tail.into_values().map(content).collect(),
+            contents: tail.into_values().cloned().collect(),
         });
     }
     layers
-}
-
-fn content(info: &PathInfo) -> Content {
-    Content {
-        path: info.path.clone(),
-        nar_hash: info.nar_hash.clone(),
-        nar_size: info.nar_size,
-    }
 }
 
 #[cfg(test)]
@@ -102,18 +93,17 @@ mod tests {
 
     use super::*;
 
-    fn info(n: u32, nar_size: u64) -> PathInfo {
-        PathInfo {
+    fn content(n: u32, nar_size: u64) -> Content {
+        Content {
             path: format!("/nix/store/{n:032}-p").parse().unwrap(),
             nar_hash: format!("sha256:{n:052}"),
             nar_size,
-            references: Vec::new(),
         }
     }
 
-    fn universe() -> impl Strategy<Value = Vec<PathInfo>> {
+    fn universe() -> impl Strategy<Value = Vec<Content>> {
         btree_map(0..1000_u32, 0..3 * LARGE, 1..100)
-            .prop_map(|paths| paths.into_iter().map(|(n, size)| info(n, size)).collect())
+            .prop_map(|paths| paths.into_iter().map(|(n, size)| content(n, size)).collect())
     }
 
     proptest! {
@@ -123,7 +113,7 @@ mod tests {
         ) {
             let layers = plan(&closure);
             let planned: Vec<_> = layers.iter().flat_map(|layer| &layer.contents).map(|c| &c.path).collect();
-            let asked: BTreeSet<_> = closure.iter().map(|info| &info.path).collect();
+            let asked: BTreeSet<_> = closure.iter().map(|content| &content.path).collect();
             prop_assert_eq!(planned.len(), asked.len());
             prop_assert_eq!(planned.into_iter().collect::<BTreeSet<_>>(), asked);
             prop_assert!(layers.iter().all(|layer| layer.contents.is_sorted() && !layer.contents.is_empty()));
@@ -143,10 +133,10 @@ mod tests {
                 (subsequence(paths.clone(), 0..=most), subsequence(paths, 0..=most))
             }),
         ) {
-            let keys = |closure: &[PathInfo]| -> BTreeSet<LayerKey> {
+            let keys = |closure: &[Content]| -> BTreeSet<LayerKey> {
                 plan(closure).iter().filter(|l| !l.tail).map(|l| l.key(Compression::Gzip)).collect()
             };
-            let shared: Vec<_> = one.iter().filter(|info| other.contains(info)).cloned().collect();
+            let shared: Vec<_> = one.iter().filter(|content| other.contains(content)).cloned().collect();
             let both: BTreeSet<_> = keys(&one).intersection(&keys(&other)).cloned().collect();
             prop_assert_eq!(both, keys(&shared));
         }
@@ -154,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_limit() {
-        let layers = plan(&[info(3, LARGE - 1), info(2, LARGE), info(1, 1)]);
+        let layers = plan(&[content(3, LARGE - 1), content(2, LARGE), content(1, 1)]);
         assert_eq!(
             layers
                 .iter()
@@ -167,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_huge_package_keeps_its_largest_paths_apart() {
-        let closure: Vec<_> = (0..100).map(|n| info(n, LARGE + u64::from(n))).collect();
+        let closure: Vec<_> = (0..100).map(|n| content(n, LARGE + u64::from(n))).collect();
         let layers = plan(&closure);
         assert_eq!(layers.len(), LARGE_PATHS + 1);
         let tail = &layers[LARGE_PATHS];
@@ -176,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_key_tells_contents_and_encoding_apart() {
-        let layer = |n| plan(&[info(n, 1)]).remove(0);
+        let layer = |n| plan(&[content(n, 1)]).remove(0);
         let mut rebuilt = layer(1);
         rebuilt.contents[0].nar_hash = format!("sha256:{:052}", 2);
         let keys: BTreeSet<_> = [

@@ -1,1 +1,7 @@
 //! Tests of the worker against real Nix, by concern.
+
+mod fixture;
+mod merge;
+mod pack;
+mod tree;
+mod upload;
