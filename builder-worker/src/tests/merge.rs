@@ -42,11 +42,8 @@ async fn a_merged_layer_is_the_union_packed() {
         let expected = packer.pack(&contents, to).unwrap();
         // three layers that overlap: every second object, every third, and all that the two do not have
         let mut layers = Vec::new();
-        for part in [
-            &(|n| n % 2 == 0) as &dyn Fn(usize) -> bool,
-            &|n| n % 3 == 0,
-            &|n| n % 2 != 0 && n % 3 != 0,
-        ] {
+        let parts: [fn(usize) -> bool; 3] = [|n| n % 2 == 0, |n| n % 3 == 0, |n| n % 2 != 0 && n % 3 != 0];
+        for part in parts {
             let contents: Vec<_> = (0..contents.len())
                 .filter(|n| part(*n))
                 .map(|n| contents[n].clone())
