@@ -2,9 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use laminix::key::{Key, PackageRef};
-use laminix::record::{Package, PackageRecord, Seconds};
+use laminix::record::{Layer, Output, Package, PackageRecord, Seconds};
 use laminix::store::Store;
 use tokio::task::JoinSet;
+
+use crate::evaluate::Derivation;
 
 /// How long a failure counts, in seconds. Many are the moment's (a mirror, memory, a full disk), so a person who comes back
 /// after a coffee should get another try; ten minutes let a broken package cost six builds an hour at most.
@@ -16,6 +18,34 @@ pub const REFUSED_FOR: Seconds = 3600;
 
 /// The most bytes of a log that a record holds: its end, which says why. Terminals show a screen or two.
 pub const LOG: usize = 8 << 10;
+
+/// A package that is built: what evaluation says of it, what its outputs hold, and its closure in layers.
+#[must_use]
+pub fn ready(derivation: Derivation, outputs: Vec<Output>, layers: Vec<Layer>) -> PackageRecord {
+    let Derivation {
+        attribute,
+        drvs: _,
+        name,
+        version,
+        description,
+        licenses,
+        homepage,
+        main_program,
+        priority,
+    } = derivation;
+    PackageRecord::Ready(Box::new(Package {
+        attribute,
+        name,
+        version,
+        description,
+        licenses,
+        homepage,
+        main_program,
+        priority,
+        outputs,
+        layers,
+    }))
+}
 
 /// A package that could not be built, at `now`; of the log its end is kept, in whole lines.
 #[must_use]

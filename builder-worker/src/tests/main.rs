@@ -1,5 +1,7 @@
 //! Tests of the worker against real Nix, by concern.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows test functions, not what helps them")]
+
 mod fixture;
 mod merge;
 mod pack;

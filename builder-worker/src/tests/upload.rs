@@ -4,10 +4,11 @@ use std::fs;
 
 use laminix::key::{Key, PackageRef};
 use laminix::name::System;
-use laminix::record::{Compression, Content, Layer, Package, PackageRecord, Packed};
+use laminix::record::{Compression, Content, Layer, PackageRecord, Packed};
 use laminix::store::Store;
+use laminix_builder::evaluate::Derivation;
 use laminix_builder::plan::{self, plan};
-use laminix_builder::publish::publish;
+use laminix_builder::publish::{publish, ready};
 use laminix_builder::upload::{ensure_layer, ensure_layers};
 use tempfile::TempDir;
 
@@ -129,8 +130,9 @@ fn package(attribute: &str, layers: Vec<Layer>) -> (PackageRef, PackageRecord) {
         system: System::Amd64,
         attribute: attribute.parse().unwrap(),
     };
-    let package = Package {
+    let derivation = Derivation {
         attribute: reference.attribute.clone(),
+        drvs: Vec::new(),
         name: "app-1".to_owned(),
         version: None,
         description: None,
@@ -138,10 +140,8 @@ fn package(attribute: &str, layers: Vec<Layer>) -> (PackageRef, PackageRecord) {
         homepage: None,
         main_program: None,
         priority: 5,
-        outputs: Vec::new(),
-        layers,
     };
-    (reference, PackageRecord::Ready(Box::new(package)))
+    (reference, ready(derivation, Vec::new(), layers))
 }
 
 #[tokio::test]
