@@ -1,6 +1,9 @@
 //! Tests of the worker against real Nix, by concern.
 
-#![expect(clippy::unwrap_used, reason = "clippy knows test functions, not what helps them")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what helps them"
+)]
 
 mod fixture;
 mod merge;

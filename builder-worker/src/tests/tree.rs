@@ -1,5 +1,6 @@
 //! What of an output an image's root may link to.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -125,17 +126,33 @@ fn what_is_too_deep_is_linked_as_a_whole() {
 
 #[test]
 fn what_is_too_much_is_linked_as_a_whole() {
-    let fill = |dir: &Path, count: usize| {
-        fs::create_dir_all(dir).unwrap();
-        for n in 0..count {
-            fs::create_dir(dir.join(n.to_string())).unwrap();
-        }
-    };
-    let tree = made(|dir| {
-        fill(&dir.join("share/many"), ENTRIES);
-        fill(&dir.join("share/few"), 1);
-        fs::create_dir(dir.join("bin")).unwrap();
+    let fixture = Fixture::new();
+    let many = ENTRIES.isqrt() + 1;
+    fixture.add("many", |dir| {
+        fs::create_dir(dir).unwrap();
+        (0..many).for_each(|n| fs::create_dir(dir.join(n.to_string())).unwrap());
     });
-    assert_eq!(tree, r#"{"bin":{},"share":{"few":null,"many":null}}"#);
-    assert_eq!(made(|dir| fill(dir, ENTRIES + 1)), "{}");
+    fixture.add("x", |dir| {
+        fs::create_dir_all(dir.join("share/few/one")).unwrap();
+        // many times many, made of few files
+        for n in 0..many {
+            symlink(store_path("many").as_str(), dir.join("share").join(n.to_string())).unwrap();
+        }
+    });
+    let leaves: String = (0..many)
+        .map(|n| format!(r#""{n}":null"#))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|leaf| leaf + ",")
+        .collect();
+    assert_eq!(
+        listed(&fixture, "x"),
+        format!(r#"{{"share":{{{leaves}"few":null}}}}"#)
+    );
+}
+
+#[test]
+fn a_top_that_is_too_large_is_not_linked() {
+    let tree = made(|dir| (0..=ENTRIES).for_each(|n| symlink("x", dir.join(n.to_string())).unwrap()));
+    assert_eq!(tree, "{}");
 }
