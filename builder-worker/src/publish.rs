@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use crate::evaluate::Derivation;
 
-/// How long a failure counts, in seconds. Many are the moment's (a mirror, memory, a full disk), so a person who comes back
-/// after a coffee should get another try; ten minutes let a broken package cost six builds an hour at most.
+/// How long a failure counts, in seconds. Many are the moment's (a mirror, memory, a full disk), so a person who
+/// comes back after a coffee should get another try; a package that is broken costs six builds an hour at most.
 pub const FAILED_FOR: Seconds = 600;
 
 /// How long a refusal counts, in seconds. A revision will say the same for ever; only the operator's rules may have

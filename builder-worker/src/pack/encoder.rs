@@ -6,11 +6,12 @@ use std::io;
 use laminix::gzip;
 use laminix::record::Compression;
 
-/// zstd's level: 137 MB/s on one core at 0.32 of the size, where gzip (libdeflate 6) is 117 MB/s at 0.36.
+/// zstd's level: as fast as gzip here (libdeflate 6), and a tenth smaller: 0.307 against 0.342 of 1 GB of Debian's
+/// libraries.
 const ZSTD_LEVEL: i32 = 6;
 
-/// Bytes of content in a zstd frame (RFC 8878, section 3.1): twice the level's window, so that frames of their own
-/// cost little.
+/// Bytes of content in a zstd frame (RFC 8878, section 3.1). The level's window is 2 MiB: frames of 4 MiB cost
+/// nothing against a single stream (0.327 and 0.329 of gcc), those of 1 MiB cost 4 %.
 const ZSTD_FRAME: usize = 4 << 20;
 
 /// How many bytes of content are compressed together. Only the last chunk of a layer is shorter.

@@ -1,8 +1,9 @@
 //! Packing: store paths in, a compressed layer and its digests out, in one pass.
 //!
 //! ```text
-//!  walk ──entries──▶ object ──┬─▶ tar ──chunks──▶ sha256: diff id ──▶ pool: compress ──in order──▶ sha256: digest ──▶ file
-//!                             └─▶ NAR hash, compared with the one that the layer's key was made of
+//! walk ─entries▶ object ─┬▶ tar ─chunks▶ sha256 ─▶ pool: compress ─in order▶ sha256 ─▶ file
+//!                        │               diff id                             digest
+//!                        └▶ NAR hash: is it what the layer's key was made of?
 //! ```
 //!
 //! One thread walks and one writes for each layer; the threads of the pool compress for all layers. Chunks are

@@ -1,8 +1,8 @@
 //! The NAR hash of a store object, from its entries as they go into a layer.
 //!
-//! A NAR is Nix's own archive (E. Dolstra, "The Purely Functional Software Deployment Model", figure 5.2). A layer's key names its
-//! paths by their NAR hashes, so what is packed under a key is made sure to be what the key says: a path that was
-//! changed on disk, or a stored layer that holds something else, is never packed under another's name.
+//! A NAR is Nix's own archive (Nix manual, "Nix Archive (NAR) format"). A layer's key names its paths by their NAR
+//! hashes, so what is packed under a key is made sure to be what the key says: a path that was changed on disk, or a
+//! stored layer that holds something else, is never packed under another's name.
 
 use sha2::{Digest as _, Sha256};
 

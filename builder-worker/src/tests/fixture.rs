@@ -64,7 +64,7 @@ impl Fixture {
                 fs::write(dir.join("bin/app"), noise(100_000, 2)).unwrap();
                 set_mode(&dir.join("bin/app"), 0o755);
                 symlink("bin", dir.join("sbin")).unwrap();
-                // in the order of bytes `a.b` is before `a/…`, yet the directory is before what comes after its name
+                // as whole paths `share/a.b` would come before `share/a/x`; by names, `a` comes before `a.b`
                 fs::create_dir_all(dir.join("share/a")).unwrap();
                 fs::write(dir.join("share/a/x"), "x").unwrap();
                 fs::write(dir.join("share/a.b"), "y").unwrap();
