@@ -4,6 +4,7 @@
 //! the machine that packs gets in. Callers add entries in sorted order.
 
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
@@ -77,13 +78,21 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// A symbolic link.
+    /// A symbolic link. Its target is written as it is: `tar` itself would turn `a//b` into `a/b`.
     ///
     /// # Errors
     /// Those of the writer.
     pub fn symlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
-        self.builder
-            .append_link(&mut header(EntryType::Symlink, 0o777, 0), path, target)
+        let target = target.as_os_str().as_bytes();
+        let mut link = header(EntryType::Symlink, 0o777, 0);
+        if link.set_link_name_literal(target).is_err() {
+            // GNU's extension for what does not fit into the header: an entry before it, ended by a NUL
+            let mut long = header(EntryType::GNULongLink, 0o644, target.len() as u64 + 1);
+            long.set_path("@LongLink")?;
+            long.set_cksum();
+            self.builder.append(&long, target.chain(&[0][..]))?;
+        }
+        self.builder.append_data(&mut link, path, io::empty())
     }
 
     /// Ends the archive and gives the writer back.
@@ -164,6 +173,31 @@ mod tests {
             names,
             ["nix/", "nix/store/", "nix/store/x", &long].map(std::path::PathBuf::from)
         );
+    }
+
+    #[test]
+    fn a_file_can_be_larger_than_an_octal_size() {
+        let (size, mut bytes) = (9 << 30, Vec::new());
+        let ends_early = Archive::new(&mut bytes).file(Path::new("x"), 0o444, size, io::empty());
+        assert!(ends_early.is_err());
+        assert_eq!(Header::from_byte_slice(&bytes[..512]).entry_size().unwrap(), size);
+    }
+
+    #[test]
+    fn link_targets_are_kept_to_the_byte() {
+        let long = "../".repeat(50);
+        for target in ["a//b", "./a/.", "a/", &long] {
+            let mut archive = Archive::new(Vec::new());
+            let name = format!("{}/x", "d".repeat(120));
+            archive.symlink(Path::new(&name), Path::new(target)).unwrap();
+            let bytes = archive.finish().unwrap();
+            let mut reader = tar::Archive::new(&bytes[..]);
+            let entry = reader.entries().unwrap().next().unwrap().unwrap();
+            assert_eq!(
+                (entry.path_bytes().as_ref(), entry.link_name_bytes().as_deref()),
+                (name.as_bytes(), Some(target.as_bytes()))
+            );
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub struct Packed {
 pub enum Compression {
     /// RFC 1952, in members of 1 MiB: every client reads it.
     Gzip,
-    /// RFC 8878: smaller, for clients from 2022 on, and only in OCI manifests.
+    /// RFC 8878, in frames of 4 MiB: smaller, for clients from 2022 on, and only in OCI manifests.
     Zstd,
 }
 
@@ -158,7 +158,7 @@ impl Compression {
     pub fn encoding(self) -> &'static str {
         match self {
             Self::Gzip => crate::gzip::ENCODING,
-            Self::Zstd => "zstd:1.5.7:6",
+            Self::Zstd => "zstd:1.5.7:6:4MiB",
         }
     }
 }

@@ -1,1 +1,12 @@
 //! Tests of the worker against real Nix, by concern.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what helps them"
+)]
+
+mod fixture;
+mod merge;
+mod pack;
+mod tree;
+mod upload;
