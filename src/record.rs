@@ -153,6 +153,16 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// The compression of a union of layers: gzip unless all are zstd, because whoever reads one of them must be able to
+    /// read the union.
+    pub fn of_union(layers: impl IntoIterator<Item = Self>) -> Self {
+        if layers.into_iter().all(|compression| compression == Self::Zstd) {
+            Self::Zstd
+        } else {
+            Self::Gzip
+        }
+    }
+
     /// The name of the encoder, with all that its bytes depend on: part of every layer key.
     #[must_use]
     pub fn encoding(self) -> &'static str {

@@ -57,9 +57,9 @@ impl Default for Progress {
     }
 }
 
-/// Confirms the claims on these subjects until it is dropped. Subjects whose record is written leave the set by
-/// themselves: whoever writes the record deletes the claim, and it is not made again.
-pub async fn keep(store: &Store, subjects: &[Subject], progress: &Progress) {
+/// Confirms the claims on these subjects for as long as it is awaited. Whoever waits looks for the record first, so a
+/// claim on something that has its record by now does no harm.
+pub async fn keep<T>(store: &Store, subjects: &[Subject], progress: &Progress) -> T {
     let mut phases = progress.0.subscribe();
     let mut since = BTreeMap::new();
     for subject in subjects {

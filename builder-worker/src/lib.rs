@@ -4,8 +4,10 @@
 
 pub mod claims;
 pub mod closure;
+pub mod config;
 pub mod evaluate;
 pub mod events;
+pub mod job;
 pub mod merge;
 pub mod near;
 pub mod nix;
@@ -17,3 +19,4 @@ pub mod realise;
 pub mod source;
 pub mod tree;
 pub mod upload;
+pub mod worker;

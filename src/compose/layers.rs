@@ -97,16 +97,8 @@ fn contents(layers: &[&Layer]) -> BTreeSet<Content> {
         .collect()
 }
 
-/// The union is gzip unless all of it is zstd: a reader of one reads the other, but not the other way round.
 fn union(layers: &[&Layer]) -> Merge {
-    let zstd = layers
-        .iter()
-        .all(|layer| layer.packed.compression == Compression::Zstd);
-    let compression = if zstd {
-        Compression::Zstd
-    } else {
-        Compression::Gzip
-    };
+    let compression = Compression::of_union(layers.iter().map(|layer| layer.packed.compression));
     let contents = contents(layers);
     let fields: Vec<(&str, &str)> = contents
         .iter()

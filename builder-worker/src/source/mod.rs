@@ -96,7 +96,7 @@ impl Resolver {
             Ok(reference) => reference,
             Err(refused) => return Ok(Resolved::Refused(refused.to_string())),
         };
-        match (&self.kind, reference) {
+        let resolved = match (&self.kind, reference) {
             (Kind::Path(path), Reference::Latest) => path::resolve(path, &self.trees).await,
             (Kind::Path(_), Reference::Named(_) | Reference::Commit(_)) => Ok(Resolved::Refused(
                 "a directory has no tag but `latest`".to_owned(),
@@ -107,7 +107,11 @@ impl Resolver {
             (Kind::Channel(channels), Reference::Latest) => channels.latest().await,
             (Kind::Channel(channels), Reference::Named(name)) => channels.named(&name).await,
             (Kind::Channel(channels), Reference::Commit(digits)) => channels.commit(&digits).await,
+        }?;
+        if let Resolved::Revision { revision, .. } = &resolved {
+            self.trees.allow(revision)?;
         }
+        Ok(resolved)
     }
 
     /// The package set at a revision, as a directory that does not change.
@@ -118,10 +122,24 @@ impl Resolver {
         if let Some(tree) = self.trees.get(revision) {
             return Ok(tree);
         }
+        // a job is not believed: what was never resolved here has to pass the same rules first
+        if !self.trees.is_allowed(revision) && !self.contains(revision).await? {
+            anyhow::bail!("revision {revision} is in no branch that is served");
+        }
         match &self.kind {
             Kind::Path(path) => path::copy(path, revision, &self.trees).await,
             Kind::Git(repository) => repository.tree(revision, &self.trees).await,
             Kind::Channel(channels) => channels.tree(revision, &self.trees).await,
         }
+    }
+
+    async fn contains(&self, revision: &Revision) -> anyhow::Result<bool> {
+        let resolved = match &self.kind {
+            // a directory's revision is its content, which is checked when it is copied
+            Kind::Path(_) => return Ok(true),
+            Kind::Git(repository) => repository.commit(revision.as_str()).await?,
+            Kind::Channel(channels) => channels.commit(revision.as_str()).await?,
+        };
+        Ok(matches!(resolved, Resolved::Revision { revision: found, .. } if found == *revision))
     }
 }

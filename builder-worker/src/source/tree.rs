@@ -26,6 +26,7 @@ impl Trees {
     pub(super) fn open(state: &Path) -> io::Result<Self> {
         let directory = state.join("trees");
         fs::create_dir_all(&directory)?;
+        fs::create_dir_all(state.join("allowed"))?;
         let trees = Self { directory };
         trees.prune()?;
         Ok(trees)
@@ -35,6 +36,22 @@ impl Trees {
     pub(super) fn get(&self, revision: &Revision) -> Option<PathBuf> {
         let tree = self.directory.join(revision.as_str()).join(NAME);
         tree.is_dir().then_some(tree)
+    }
+
+    /// Notes that a revision was resolved by the rules, so that it may be fetched later.
+    pub(super) fn allow(&self, revision: &Revision) -> io::Result<()> {
+        fs::write(
+            self.directory.with_file_name("allowed").join(revision.as_str()),
+            "",
+        )
+    }
+
+    /// Whether a revision was ever resolved by the rules.
+    pub(super) fn is_allowed(&self, revision: &Revision) -> bool {
+        self.directory
+            .with_file_name("allowed")
+            .join(revision.as_str())
+            .exists()
     }
 
     /// A directory to fill. It is removed when it is dropped.

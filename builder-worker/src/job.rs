@@ -1,0 +1,298 @@
+//! Jobs: what is done for each kind of work.
+//!
+//! Every step is idempotent: what is recorded already is not made again, so a job that comes twice does no harm.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use laminix::compose::BASE;
+use laminix::job::Work;
+use laminix::key::{Key, PackageRef, Subject, TagRef};
+use laminix::name::{Attribute, Image, System, Tag};
+use laminix::record::{Compression, PackageRecord, SourceRecord, StorePath};
+use laminix::source::Revision;
+use laminix::store::Store;
+use tracing::info;
+
+use crate::claims::{Progress, now};
+use crate::closure::closure;
+use crate::evaluate::{Derivation, Evaluated, Evaluation};
+use crate::merge::merge;
+use crate::nix::{Nix, native};
+use crate::pack::Packer;
+use crate::plan::plan;
+use crate::publish::{self, publish};
+use crate::realise::{Outcome, realise};
+use crate::source::{Resolved, Resolver};
+use crate::tree;
+use crate::upload::ensure_layers;
+
+/// A tag that names nothing is looked for again after this many seconds: it may have been pushed meanwhile.
+const UNKNOWN_TAG_FOR: u64 = 60;
+
+/// What a worker does its jobs with.
+pub struct Workshop {
+    /// Where records and blobs go.
+    pub store: Store,
+    /// The source that it serves.
+    pub resolver: Resolver,
+    /// Its Nix.
+    pub nix: Nix,
+    /// Its packer.
+    pub packer: Arc<Packer>,
+    /// What new layers are compressed with.
+    pub compression: Compression,
+}
+
+impl Workshop {
+    /// What somebody may wait for while this work is done.
+    #[must_use]
+    pub fn subjects(&self, work: &Work) -> Vec<Subject> {
+        match work {
+            Work::Resolve { source, tag } => vec![Subject::Tag(TagRef {
+                source: source.id(),
+                tag: tag.clone(),
+            })],
+            Work::Build {
+                revision,
+                system,
+                attributes,
+                ..
+            } => attributes
+                .iter()
+                .map(|attribute| Subject::Package(self.package(revision, *system, attribute)))
+                .collect(),
+            Work::Merge { key, .. } => vec![Subject::Layer(key.clone())],
+            Work::Warm { .. } => Vec::new(),
+        }
+    }
+
+    /// Why a job is not even begun.
+    #[must_use]
+    pub fn refusal(&self, work: &Work) -> Option<String> {
+        let asked = match work {
+            Work::Resolve { source, .. } | Work::Build { source, .. } | Work::Warm { source, .. } => source,
+            Work::Merge { .. } => return None,
+        };
+        let served = self.resolver.source();
+        (asked != served).then(|| format!("the job is for {asked}, and this worker serves {served}"))
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What may pass by itself: the job is to be tried again.
+    pub async fn work(&self, work: &Work, progress: &Progress) -> anyhow::Result<()> {
+        match work {
+            Work::Resolve { tag, .. } => self.resolve(tag, progress).await.map(drop),
+            Work::Build {
+                revision,
+                system,
+                attributes,
+                ..
+            } => self.build(revision, *system, attributes, progress).await,
+            Work::Merge { key, layers } => {
+                progress.say(format!("joining {} layers", layers.len()));
+                let compression = Compression::of_union(layers.iter().map(|layer| layer.packed.compression));
+                merge(&self.store, &self.packer, key.clone(), layers, compression)
+                    .await
+                    .map(drop)
+            }
+            Work::Warm { name, tag, .. } => {
+                let image = Image::parse(name, native())?;
+                let Some(revision) = self.resolve(tag, progress).await? else {
+                    return Ok(());
+                };
+                let mut attributes = image.attributes().clone();
+                for attribute in BASE {
+                    attributes.insert(attribute.parse()?);
+                }
+                let attributes: Vec<_> = attributes.into_iter().collect();
+                self.build(&revision, image.system(), &attributes, progress).await
+            }
+        }
+    }
+
+    /// Tells those who wait that a job was given up.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn give_up(&self, work: &Work) -> anyhow::Result<()> {
+        let reason = "the registry's builder could not do it, and its operator can see why: try again later"
+            .to_owned();
+        for subject in self.subjects(work) {
+            match subject {
+                Subject::Package(package) if !self.is_recorded(&package).await? => {
+                    publish(&self.store, &package, &publish::failed(reason.clone(), "", now())).await?;
+                }
+                Subject::Tag(tag) => {
+                    let until = now() + UNKNOWN_TAG_FOR;
+                    self.record_tag(
+                        tag,
+                        &SourceRecord::Refused {
+                            reason: reason.clone(),
+                            until,
+                        },
+                    )
+                    .await?;
+                }
+                Subject::Package(_) | Subject::Layer(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, tag: &Tag, progress: &Progress) -> anyhow::Result<Option<Revision>> {
+        progress.say(format!("looking up `{tag}`"));
+        let reference = TagRef {
+            source: self.resolver.source().id(),
+            tag: tag.clone(),
+        };
+        match self.resolver.resolve(tag).await? {
+            Resolved::Revision { revision, fixed } => {
+                info!(%tag, %revision, "a tag is resolved");
+                let record = SourceRecord::Resolved {
+                    revision: revision.clone(),
+                    at: now(),
+                    fixed,
+                };
+                self.record_tag(reference, &record).await?;
+                Ok(Some(revision))
+            }
+            Resolved::Refused(reason) => {
+                info!(%tag, reason, "a tag names nothing");
+                self.record_tag(
+                    reference,
+                    &SourceRecord::Refused {
+                        reason,
+                        until: now() + UNKNOWN_TAG_FOR,
+                    },
+                )
+                .await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn record_tag(&self, tag: TagRef, record: &SourceRecord) -> anyhow::Result<()> {
+        Ok(self
+            .store
+            .put(&Key::Source(tag), serde_json::to_vec(record)?.into())
+            .await?)
+    }
+
+    async fn build(
+        &self,
+        revision: &Revision,
+        system: System,
+        attributes: &[Attribute],
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let mut missing = Vec::new();
+        for attribute in attributes {
+            if !self
+                .is_recorded(&self.package(revision, system, attribute))
+                .await?
+            {
+                missing.push(attribute.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        progress.say(format!("fetching the package set at {}", revision.short()));
+        let set = self.resolver.tree(revision).await?;
+        let names: Vec<_> = missing.iter().map(Attribute::as_str).collect();
+        progress.say(format!("evaluating {}", names.join(" ")));
+        let evaluated = Evaluation {
+            nix: &self.nix,
+            set: &set,
+            system,
+        }
+        .run(&missing)
+        .await?;
+        let mut packages = Vec::new();
+        for (attribute, evaluated) in missing.iter().zip(evaluated) {
+            let package = self.package(revision, system, attribute);
+            let record = match evaluated {
+                Evaluated::Package(derivation) => {
+                    packages.push((package, *derivation));
+                    continue;
+                }
+                Evaluated::NotFound(near) => PackageRecord::NotFound { near },
+                Evaluated::Refused(reason) => publish::refused(reason, now()),
+                Evaluated::Failed(reason) => publish::failed(reason, "", now()),
+            };
+            publish(&self.store, &package, &record).await?;
+        }
+        self.make(packages, progress).await
+    }
+
+    /// Realises, packs and records packages, one after the other; all layers of one are packed side by side.
+    async fn make(&self, packages: Vec<(PackageRef, Derivation)>, progress: &Progress) -> anyhow::Result<()> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let derivations: Vec<&Derivation> = packages.iter().map(|(_, derivation)| derivation).collect();
+        // the roots live until all is packed
+        let (outcomes, _roots) = realise(&self.nix, &derivations, progress).await?;
+        let mut trouble = BTreeMap::new();
+        for ((package, derivation), outcome) in packages.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Ready => {
+                    progress.say(format!("packing {}", derivation.name));
+                    let attribute = package.attribute.clone();
+                    self.pack(package, derivation)
+                        .await
+                        .with_context(|| format!("packing {attribute}"))?;
+                }
+                Outcome::Failed { reason, log } => {
+                    publish(&self.store, &package, &publish::failed(reason, &log, now())).await?;
+                }
+                Outcome::Retry(reason) => {
+                    trouble.insert(package.attribute, reason);
+                }
+            }
+        }
+        match trouble.into_iter().next() {
+            Some((attribute, reason)) => bail!("realising {attribute}: {reason}"),
+            None => Ok(()),
+        }
+    }
+
+    async fn pack(&self, package: PackageRef, derivation: Derivation) -> anyhow::Result<()> {
+        let outputs: Vec<StorePath> = derivation.outputs().cloned().collect();
+        let contents = closure(&self.nix, &outputs).await?;
+        let layers = ensure_layers(&self.store, &self.packer, plan(&contents), self.compression).await?;
+        let trees = tokio::task::spawn_blocking(move || {
+            outputs
+                .iter()
+                .map(|output| tree::output(Path::new("/"), output))
+                .collect::<anyhow::Result<Vec<_>>>()
+        });
+        publish(
+            &self.store,
+            &package,
+            &publish::ready(derivation, trees.await??, layers),
+        )
+        .await
+    }
+
+    async fn is_recorded(&self, package: &PackageRef) -> anyhow::Result<bool> {
+        let bytes = self.store.get(&Key::Package(package.clone())).await?;
+        let record = bytes.and_then(|bytes| serde_json::from_slice::<PackageRecord>(&bytes).ok());
+        Ok(record.is_some_and(|record| record.is_current(now())))
+    }
+
+    fn package(&self, revision: &Revision, system: System, attribute: &Attribute) -> PackageRef {
+        let source = self.resolver.source().id();
+        PackageRef {
+            source,
+            revision: revision.clone(),
+            system,
+            attribute: attribute.clone(),
+        }
+    }
+}
