@@ -81,10 +81,9 @@ mod tests {
         let set = strings(&[
             "git", "gitFull", "gti", "hello", "_7zz", "gcc", "ripgrep", "g++", "grep",
         ]);
-        assert_eq!(near("gitt", &[], &set), ["git"]);
+        assert_eq!(near("gitt", &[], &set), ["git", "gti"]);
         assert_eq!(near("git", &[], &set), ["git", "gti", "gitfull"]);
         assert_eq!(near("7z", &[], &set), ["7zz"]);
-        assert_eq!(near("rigprep", &[], &set).first().map(String::as_str), None);
         assert_eq!(near("rigrep", &[], &set)[0], "ripgrep");
         assert_eq!(near("zzzzzzz", &[], &set), [""; 0]);
     }

@@ -109,7 +109,7 @@ case $pname in
   git)
     wrap "$out/bin/git" "export GIT_EXEC_PATH=\${GIT_EXEC_PATH:-$out/lib/git-core} GIT_TEMPLATE_DIR=\${GIT_TEMPLATE_DIR:-$out/share/git-core/templates}" ;;
   perl)
-    wrap "$out/bin/perl" "export PERL5LIB=$out/share/perl/5.36:$out/lib/$triplet/perl/5.36:$out/lib/$triplet/perl-base:\$PERL5LIB" ;;
+    wrap "$out/bin/perl" "export PERL_BADLANG=0 PERL5LIB=$out/share/perl/5.36:$out/lib/$triplet/perl/5.36:$out/lib/$triplet/perl-base:\$PERL5LIB" ;;
   nano | htop | less)
     [ -z "$ncurses" ] || wrap "$out/bin/$pname" "export TERMINFO_DIRS=\${TERMINFO_DIRS:-$ncurses/lib/terminfo}" ;;
   gcc-12)

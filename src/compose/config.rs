@@ -112,10 +112,10 @@ fn command(parts: &Parts<'_>, links: &Links<'_>) -> Option<String> {
             return Some(format!("/{shell}"));
         }
     }
-    if let [package] = parts.named()[..] {
-        if let Some(program) = program(package) {
-            return Some(program);
-        }
+    if let [package] = parts.named()[..]
+        && let Some(program) = program(package)
+    {
+        return Some(program);
     }
     parts
         .base

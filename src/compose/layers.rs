@@ -46,7 +46,7 @@ pub(super) fn select(
     };
     let many = kept.len() + candidates.len() + 1 - room;
     let smallest: BTreeSet<Digest> = {
-        let mut order: Vec<&Layer> = candidates.iter().copied().collect();
+        let mut order: Vec<&Layer> = candidates.to_vec();
         order.sort_by_key(|layer| (!layer.tail, layer.packed.unpacked, layer.packed.digest));
         order.iter().take(many).map(|layer| layer.packed.digest).collect()
     };

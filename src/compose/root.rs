@@ -127,12 +127,11 @@ impl<'a> Root<'a> {
             }
         }
         let base = |name: &str, path: &str| parts.base(name).and_then(|package| provided(package, path));
-        if links.target("bin/sh").is_none() {
-            if let Some(shell) =
+        if links.target("bin/sh").is_none()
+            && let Some(shell) =
                 base("bashInteractive", "bin/sh").or_else(|| base("bashInteractive", "bin/bash"))
-            {
-                self.own("bin/sh", Entry::Link(shell, None));
-            }
+        {
+            self.own("bin/sh", Entry::Link(shell, None));
         }
         if let Some(env) = links.target("bin/env").or_else(|| base("coreutils", "bin/env")) {
             self.put("usr/bin/env".to_owned(), Entry::Link(env, None));

@@ -274,10 +274,11 @@ impl Inner {
     fn names(&self, state: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.root.join(state))? {
-            if let Ok(name) = entry?.file_name().into_string() {
-                if !name.starts_with('.') && (state != "waiting" || name.ends_with(".json")) {
-                    names.push(name);
-                }
+            if let Ok(name) = entry?.file_name().into_string()
+                && !name.starts_with('.')
+                && (state != "waiting" || name.ends_with(".json"))
+            {
+                names.push(name);
             }
         }
         names.sort();

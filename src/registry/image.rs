@@ -37,10 +37,10 @@ impl Parts {
         waiter: &Waiter<'_>,
     ) -> Result<Made, Error> {
         let key = Key::Image(ImageKey::of(&self.config.source, revision, image));
-        if let Some(bytes) = self.store.get(&key).await? {
-            if let Ok(record) = serde_json::from_slice(&bytes) {
-                return Ok(Made::Image(record));
-            }
+        if let Some(bytes) = self.store.get(&key).await?
+            && let Ok(record) = serde_json::from_slice(&bytes)
+        {
+            return Ok(Made::Image(record));
         }
         let began = SystemTime::now();
         let (asked, base) = match self.packages(image, revision, waiter).await? {

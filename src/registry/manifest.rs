@@ -31,7 +31,11 @@ impl Parts {
         let image =
             Image::parse(name, self.config.system).map_err(|error| Error::NameInvalid(error.to_string()))?;
         if reference.contains(':') {
-            return self.by_digest(reference, headers).await.map(Answer::Response);
+            return self
+                .by_digest(reference, headers)
+                .await
+                .map(Box::new)
+                .map(Answer::Response);
         }
         let tag: Tag = reference
             .parse()
@@ -61,7 +65,7 @@ impl Parts {
                 let mut response = respond(manifest, media_type, headers);
                 // a tag moves: clients and proxies have to ask
                 set(&mut response, CACHE_CONTROL, "no-cache");
-                Ok(Answer::Response(response))
+                Ok(Answer::Response(Box::new(response)))
             }
             Made::Late(claims) => late(claims),
         }

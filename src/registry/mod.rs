@@ -37,7 +37,7 @@ struct Parts {
 /// An answer, or where to look for it.
 enum Answer {
     /// The response, but for the headers that all have.
-    Response(Response<Body>),
+    Response(Box<Response<Body>>),
     /// The same request again, some time later: the counter of hops for its query.
     Hop(u32),
 }
@@ -65,7 +65,7 @@ impl App {
             Err(panic) => Err(Error::internal(panic)),
         };
         let mut response = match answer {
-            Ok(Answer::Response(response)) => response,
+            Ok(Answer::Response(response)) => *response,
             Ok(Answer::Hop(hop)) => hop_to(uri, hop),
             Err(error) => error.response(),
         };
@@ -107,7 +107,7 @@ impl App {
             Route::Method => return Err(Error::Unsupported("only GET and HEAD are answered here")),
             Route::Unknown => return Err(Error::NotFound),
         };
-        Ok(Answer::Response(response))
+        Ok(Answer::Response(Box::new(response)))
     }
 }
 

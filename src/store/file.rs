@@ -2,7 +2,7 @@
 //!
 //! An object is a file at its key's path. It is written beside its place, synced and renamed there, so that it is there
 //! whole or not at all, also after a crash and with several processes at work. The store serves its own blobs:
-//! [`super::presign`] makes the URLs, [`super::serve`] answers them.
+//! `presign.rs` makes the URLs, `serve.rs` answers them.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

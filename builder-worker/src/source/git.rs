@@ -171,7 +171,7 @@ impl Repository {
             .command(&self.shallow, FETCH_TIME)
             .env("GIT_INDEX_FILE", &index);
         done(
-            run.args([
+            &run.args([
                 &work_tree,
                 "checkout",
                 "--quiet",
@@ -192,7 +192,7 @@ impl Repository {
             .command(&self.home, ASK_TIME)
             .args(["ls-remote", "--quiet", "--", &self.url])
             .args(refs);
-        done(run.finish().await?).with_context(|| format!("asking {} for {}", self.url, refs.join(" ")))
+        done(&run.finish().await?).with_context(|| format!("asking {} for {}", self.url, refs.join(" ")))
     }
 
     async fn fetch_history(&self) -> anyhow::Result<()> {
@@ -238,6 +238,7 @@ impl Repository {
         let mut matching = commits.lines().filter(|commit| commit.starts_with(digits));
         match (matching.next(), matching.next()) {
             (Some(commit), None) => Ok(Some(commit.to_owned())),
+            // none, or digits that are the beginning of several
             (Some(_) | None, _) => Ok(None),
         }
     }
@@ -252,7 +253,7 @@ impl Repository {
     }
 
     async fn git(&self, repository: &Path, time: Duration, args: &[&str]) -> anyhow::Result<String> {
-        done(self.command(repository, time).args(args).finish().await?)
+        done(&self.command(repository, time).args(args).finish().await?)
     }
 
     fn command(&self, repository: &Path, time: Duration) -> Run {
@@ -269,7 +270,7 @@ impl Repository {
 }
 
 /// The output of a git that succeeded; what it said on stderr is for the log alone.
-fn done(finished: Finished) -> anyhow::Result<String> {
+fn done(finished: &Finished) -> anyhow::Result<String> {
     if finished.status.success() {
         return Ok(String::from_utf8_lossy(&finished.stdout).into_owned());
     }
