@@ -85,6 +85,7 @@ impl Waiter<'_> {
     ) -> Result<Waited, Error> {
         let mut pause = FIRST_LOOK;
         let mut claimed: Option<Instant> = None;
+        let mut looked = false;
         loop {
             let records = self.look(subjects).await?;
             let missing: Vec<&Subject> = subjects
@@ -96,10 +97,15 @@ impl Waiter<'_> {
             if missing.is_empty() {
                 return Ok(Waited::There(records.into_iter().flatten().collect()));
             }
-            if claimed.is_none_or(|at| at.elapsed() >= RECLAIM) {
-                self.ask(&missing, &work).await?;
+            // Whoever has the first of these is about to claim the others: to take some of them away would make two jobs
+            // of one. So at the first look only, one who comes second leaves it at that.
+            let second = !looked && !self.claim(missing[0]).await?;
+            if !second && claimed.is_none_or(|at| at.elapsed() >= RECLAIM) {
+                let mine = if looked { None } else { Some(missing[0]) };
+                self.ask(&missing, mine, &work).await?;
                 claimed = Some(Instant::now());
             }
+            looked = true;
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Waited::Late(self.claims(&missing).await?));

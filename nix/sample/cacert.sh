@@ -1,6 +1,6 @@
-# Mozilla's certificates as the one file that programs look for, at nixpkgs' place. Some of them end without a newline.
+# Mozilla's certificates as the one file that programs look for, at nixpkgs' place.
 set -eu
 export PATH=$tools/bin
 mkdir -p t "$out/etc/ssl/certs"
 for deb in $debs; do ar p "$deb" data.tar.xz | unxz | tar -x -C t; done
-find t -name '*.crt' | sort | while read -r certificate; do awk 1 "$certificate"; done > "$out/etc/ssl/certs/ca-bundle.crt"
+find t/usr/share/ca-certificates -name '*.crt' | sort | while read -r certificate; do cat "$certificate"; done > "$out/etc/ssl/certs/ca-bundle.crt"
