@@ -115,18 +115,19 @@ impl Waiter<'_> {
         }
     }
 
-    /// Asks for what nobody makes yet, and does not wait.
+    /// Asks for what nobody makes yet, and does not wait. One of these may be claimed by the caller already.
     ///
     /// # Errors
     /// When the store or the queue fails.
     pub async fn ask(
         &self,
         missing: &[&Subject],
+        mine: Option<&Subject>,
         work: &impl Fn(&[&Subject]) -> Vec<Work>,
     ) -> Result<(), Error> {
         let mut won = Vec::new();
         for subject in missing {
-            if self.claim(subject).await? {
+            if mine == Some(*subject) || self.claim(subject).await? {
                 won.push(*subject);
             }
         }
