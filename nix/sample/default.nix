@@ -24,12 +24,14 @@ let
     debs = map deb native.bootstrap;
   };
 
-  run = script: attributes: derivation ({
+  shell = args: attributes: derivation ({
     system = builder;
     builder = "${tools}/bin/busybox";
-    args = [ "sh" script ];
+    args = [ "sh" ] ++ args;
     inherit tools;
   } // attributes);
+  run = script: shell [ script ];
+  command = text: shell [ "-c" text ];
 
   unique = list: attrNames (listToAttrs (map (name: { inherit name; value = null; }) list));
   closure = name: unique (concatLists (map (dep: [ dep ] ++ closures.${dep}) facts.packages.${name}.deps));
@@ -47,6 +49,7 @@ let
     python = if elem "python3" closures.${name} then debian.python3 else "";
     ncurses = if elem "ncurses-base" closures.${name} then debian.ncurses-base else "";
     binutils = if name == "gcc" then debian.binutils else "";
+    libgcc = if name == "gcc" then debian.libgcc-s1 else "";
   };
   debian = mapAttrs unpacked facts.packages;
 
@@ -93,8 +96,9 @@ let
   free = { spdxId = "MIT"; shortName = "mit"; free = true; };
   example = pname: attributes: meta:
     let
-      drv = run (builtins.toFile "${pname}.sh" ("set -eu; export PATH=$tools/bin\n" + attributes.script))
-        ({ name = "${pname}-1.0"; } // removeAttrs attributes [ "script" ]);
+      drv = command ("set -eu; export PATH=$tools/bin\n" + attributes.script)
+        # whoever wants to see a build again gives another salt
+        ({ name = "${pname}-1.0"; salt = config.salt or ""; } // removeAttrs attributes [ "script" ]);
     in
     checkMeta (withVersion drv pname "1.0") ({ description = "An example of the sample set"; license = free; } // meta);
 
@@ -115,6 +119,12 @@ let
       echo $pname > $out/share/collide/winner; echo $pname > $out/share/collide/$pname; echo $pname > $out/share/only-$pname/file
     '';
   } meta;
+  wide = pname: from: example pname {
+    paths = genList
+      (n: example "wide-path-${toString (n + from)}" { n = n + from; script = "mkdir $out; { echo $n; head -c 4300000 /dev/zero; } > $out/data\n"; } { })
+      50;
+    script = "mkdir -p $out/share; echo $paths > $out/share/$name\n";
+  } { };
   pad = n: substring (stringLength (toString n)) 3 "000${toString n}";
 
   examples = {
@@ -145,12 +155,9 @@ let
         name = "p${pad n}";
         value = example "many-p${pad n}" { inherit n; script = "mkdir -p $out/share/many; seq $n $((n + 400)) > $out/share/many/p$n\n"; } { };
       }) 140);
-    # as large as a layer of its own, but made of nothing
-    wide = { recurseForDerivations = true; } // listToAttrs (genList
-      (n: {
-        name = "p${pad n}";
-        value = example "wide-p${pad n}" { inherit n; script = "mkdir -p $out/share/wide; { echo $n; head -c 4300000 /dev/zero; } > $out/share/wide/p$n\n"; } { };
-      }) 110);
+    # together more layers than an image can have: each needs fifty paths that are large, though made of nothing
+    wide-a = wide "wide-a" 0;
+    wide-b = wide "wide-b" 50;
   };
 
   data = {

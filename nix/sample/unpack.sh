@@ -118,7 +118,7 @@ case $pname in
       [ ! -f "$script" ] || sed -i "s,/usr/lib/$triplet,$out/lib/$triplet,g; s, /lib/$triplet, $libc/lib/$triplet,g; s,/lib64/ld,$libc/lib/$triplet/ld,g" "$script"
     done
     ln -s "$triplet-gcc-12" "$out/bin/gcc" 2>/dev/null || true
-    [ -e "$out/bin/$triplet-gcc-12" ] && wrap "$out/bin/$triplet-gcc-12" "set -- -B$out/lib/$triplet -B$binutils/bin -idirafter $out/include -idirafter $out/include/$triplet -L$out/lib/$triplet -L$libc/lib/$triplet -Wl,-dynamic-linker,$libc/lib/$triplet/$loader -Wl,-rpath,$libc/lib/$triplet \"\$@\""
+    [ -e "$out/bin/$triplet-gcc-12" ] && wrap "$out/bin/$triplet-gcc-12" "set -- -B$out/lib/$triplet -B$binutils/bin -idirafter $out/include -idirafter $out/include/$triplet -L$out/lib/$triplet -L$libc/lib/$triplet -L$libgcc/lib/$triplet -Wl,-dynamic-linker,$libc/lib/$triplet/$loader -Wl,-rpath,$libc/lib/$triplet:$libgcc/lib/$triplet \"\$@\""
     ln -s gcc "$out/bin/cc" ;;
 esac
 
