@@ -1,6 +1,36 @@
 //! # Laminix: a container registry whose images are made on demand from Nix packages
 //!
-//! Work in progress: the map comes with the parts.
+//! `docker pull HOST/shell/git/python3`: every component of the path is a package. The request function answers, an object
+//! store holds everything, and a worker (the crate `laminix-builder`) is needed only for a package that nobody has asked for
+//! before. This crate is the function, and what function and worker share.
+//!
+//! ## Images are composed, not built
+//!
+//! Store paths never change and never overlap, so layers of store paths commute. A worker writes a *record* of every package:
+//! its layers, and what is in its outputs ([`record`]). An image is a set of records; the function makes its root layer,
+//! config and manifest by a pure function ([`mod@compose`]). Which layer a store path goes into depends on the path and its
+//! package, never on what else was asked for.
+//!
+//! ## The way of a pull
+//!
+//! 1. [`server`] takes a request, [`route`] reads it from the end of its path, [`registry`] answers.
+//! 2. [`name`] turns the repository's name into attributes and a system; [`source`] says what the tag may mean.
+//! 3. The tag's revision is read from the store. One that is unknown is asked of a worker; one that is old is answered at
+//!    once, and asked for anew in the background.
+//! 4. The image is in the cache: that is one read. Or it is not: the records of all its packages are read side by side. They
+//!    are all there: the image is composed, and published, its pointer last.
+//! 5. Records are missing: [`wait`] claims them, sends one [`job`] over the [`queue`], and looks until they are there. After
+//!    25 s the client is redirected to the same address, because some give up on headers after 30 s; after 8 hops it is told
+//!    who is at work since when.
+//! 6. Blobs are redirects to URLs that the [`store`] signs, with no call to it.
+//!
+//! ## Invariants
+//!
+//! - [`key::Key`] owns the layout of the bucket; keys hold everything that their content depends on.
+//! - Nothing is named before it is stored, and every write is whole or not at all.
+//! - Same packages, same bytes: composition and [`archive`] know no clock, no randomness and no machine.
+//! - Claims save work; correctness never depends on them. Every job can be done twice.
+//! - What a client sees is in [`registry::error`]; internals are logged once and never sent.
 
 pub mod archive;
 pub mod body;

@@ -1,6 +1,27 @@
 //! # The worker: jobs in, package records out
 //!
-//! Work in progress: the map comes with the parts.
+//! The only process with Nix, and the only writer of package records. A job walks through these files:
+//!
+//! 1. [`worker`] takes it off the queue, keeps it alive, and settles it. [`claims`] tells those who wait what is being done.
+//! 2. [`job`] does it: it is the order of all that follows.
+//! 3. [`source`] finds out which revision a tag names, and gets the package set at that revision as a directory.
+//! 4. [`evaluate`] turns attributes into derivations, all of a job in one process, or into the reason why not; [`near`] into
+//!    suggestions.
+//! 5. [`realise`] gets exactly the wanted outputs, substituted or built, and keeps them from being collected; [`events`] reads
+//!    Nix's progress.
+//! 6. [`mod@closure`] lists all that the outputs refer to, [`mod@plan`] cuts it into layers, [`pack`] makes them, [`upload`]
+//!    stores those that are not stored yet, [`tree`] lists what the image's root may link to.
+//! 7. [`mod@publish`] writes the record, last.
+//!
+//! [`mod@merge`] joins stored layers for images that have too many. [`nix`] is Nix as it is found here, and [`process`] is the
+//! only file that starts processes. [`config`] is read once.
+//!
+//! ## Invariants
+//!
+//! - Names reach Nix as data, in a file, and never as code or as an option.
+//! - Outcomes are decided by exit codes and by what is valid; logs are text that anybody may have written.
+//! - A sandbox is believed when a build was seen not to see the machine.
+//! - A record names only layers that are stored; a stored layer is believed only if its content is its digest's.
 
 pub mod claims;
 pub mod closure;
