@@ -1,7 +1,5 @@
 //! A registry in a directory of its own, and somebody who plays the worker.
 
-#![expect(clippy::expect_used, reason = "a fixture that fails is a test that fails")]
-
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
