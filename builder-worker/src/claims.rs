@@ -7,13 +7,15 @@ use laminix::key::Subject;
 use laminix::record::{Claim, Seconds};
 use laminix::store::Store;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// A phase reaches those who wait within this time; a store is not asked more often for one job.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A claim is confirmed at least this often: several times within [`Claim::LIFE`].
 const CONFIRM: Duration = Duration::from_secs(15);
+
+const STARTING: &str = "starting";
 
 /// Seconds since 1970, for what expires.
 #[must_use]
@@ -31,7 +33,7 @@ impl Progress {
     /// A job that has just been received.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new("starting".to_owned()))
+        Self(watch::Sender::new(STARTING.to_owned()))
     }
 
     /// What is being done.
@@ -67,6 +69,9 @@ pub async fn keep<T>(store: &Store, subjects: &[Subject], progress: &Progress) -
     }
     loop {
         let phase = phases.borrow_and_update().clone();
+        if phase != STARTING {
+            info!("{phase}");
+        }
         for (subject, since) in &since {
             confirm(store, subject, *since, &phase).await;
         }
