@@ -45,11 +45,7 @@ async fn work(config: Config) -> anyhow::Result<()> {
         packer: Arc::new(packer),
         compression: config.compression,
     };
-    let worker = Worker {
-        workshop,
-        queue,
-        jobs: config.jobs.get(),
-    };
+    let worker = Worker::new(workshop, queue, config.jobs.get());
     tracing::info!(source = %worker.workshop.resolver.source(), jobs = worker.jobs, "taking jobs");
     worker.run(signal()).await;
     Ok(())
