@@ -5,6 +5,8 @@
     reason = "clippy knows test functions, not what helps them"
 )]
 
+mod bench;
+mod evaluate;
 mod fixture;
 mod merge;
 mod pack;
