@@ -10,5 +10,6 @@ mod evaluate;
 mod fixture;
 mod merge;
 mod pack;
+mod realise;
 mod tree;
 mod upload;
