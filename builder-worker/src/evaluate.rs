@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use laminix::name::{Attribute, System};
 use laminix::record::StorePath;
 use serde::{Deserialize, Serialize};
@@ -68,6 +67,8 @@ impl Derivation {
 pub struct Drv {
     /// The `.drv` file.
     pub drv_path: StorePath,
+    /// The system that it is built on, such as `x86_64-linux`, or `builtin`: on any; if it says one.
+    pub system: Option<String>,
     /// The wanted outputs.
     pub outputs: Vec<DrvOutput>,
 }
@@ -212,13 +213,13 @@ impl Evaluation<'_> {
         match run.args(["--argstr", "request"]).arg(&file).finish().await {
             // 2.8 prints what it has before it fails: the code comes first
             Ok(done) if done.status.success() => {
-                let answers: Vec<Answer> =
-                    serde_json::from_slice(&done.stdout).context("evaluate.nix answered in another form")?;
-                anyhow::ensure!(
-                    answers.len() == attributes.len(),
-                    "evaluate.nix left an attribute out"
-                );
-                Ok(Reply::Answers(answers))
+                // a set can make paths that are none, and 2.8 prints strings that are not UTF-8 as they are
+                let answers = serde_json::from_slice::<Vec<Answer>>(&done.stdout).ok();
+                let answers = answers.filter(|answers| answers.len() == attributes.len());
+                Ok(answers.map_or_else(
+                    || Reply::Died("what the package set says of it makes no sense".to_owned()),
+                    Reply::Answers,
+                ))
             }
             Ok(done) => Ok(Reply::Died(last_words(&done.tail_text(), self.set))),
             Err(ProcessError::Time(_, time)) => {

@@ -1,10 +1,13 @@
 //! Nix's progress, from `--log-format internal-json`: what is being built or fetched, and what it says last.
 //!
-//! None of this decides anything. A builder can print lines of the same form, and the counters in the events are not to be
-//! relied on, so this has its own. Only the start of a build is taken as a fact, which Nix accepts from nobody else.
+//! None of this decides whether a build succeeded. A builder can print lines of the same form, and the counters in the
+//! events are not to be relied on, so this has its own. Only the start of a build is taken as a fact, which Nix accepts
+//! from nobody else. Error messages tell the failures of one run apart, where the exit code says that there are several
+//! kinds.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -17,6 +20,11 @@ const BUILD: u64 = 105;
 /// Result types (`ResultType`), numbered apart from activities.
 const LOG_LINE: u64 = 101;
 const SET_PHASE: u64 = 104;
+/// The level of an error message (`Verbosity`).
+const ERROR: u64 = 0;
+
+/// The most error messages that are kept.
+const ERRORS: usize = 4;
 
 /// The most of a line of log that is shown beside the phase.
 const SHOWN: usize = 80;
@@ -26,8 +34,10 @@ const SHOWN: usize = 80;
 pub struct Activity {
     /// When.
     pub began: Instant,
-    /// The bytes of log so far.
-    pub log_bytes: u64,
+    /// When an error message named it.
+    pub failed: Option<Instant>,
+    /// Whether such a message spoke of a hash.
+    pub mismatch: bool,
     name: String,
     number: usize,
     phase: String,
@@ -42,6 +52,8 @@ pub struct Events {
     fetched: usize,
     /// By `.drv` path.
     activities: BTreeMap<String, Activity>,
+    /// The last error messages, as plain text.
+    errors: VecDeque<String>,
     /// Activity id → `.drv` path.
     ids: BTreeMap<u64, String>,
 }
@@ -55,6 +67,18 @@ struct Event<'a> {
     kind: u64,
     #[serde(default)]
     fields: Vec<serde_json::Value>,
+    #[serde(default)]
+    level: u64,
+    #[serde(borrow, default)]
+    msg: Cow<'a, str>,
+}
+
+impl Activity {
+    /// How long it took, or takes.
+    #[must_use]
+    pub fn lasted(&self) -> Duration {
+        self.failed.unwrap_or_else(Instant::now) - self.began
+    }
 }
 
 impl Events {
@@ -67,6 +91,7 @@ impl Events {
             fetches,
             fetched: 0,
             activities: BTreeMap::new(),
+            errors: VecDeque::new(),
             ids: BTreeMap::new(),
         }
     }
@@ -75,6 +100,17 @@ impl Events {
     #[must_use]
     pub fn expected(&self) -> usize {
         self.builds
+    }
+
+    /// The last error messages, whoever printed them.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(String::as_str)
+    }
+
+    /// Whether no build was begun.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.activities.is_empty()
     }
 
     /// The build of a derivation, if it was begun.
@@ -107,13 +143,27 @@ impl Events {
             }
             ("result", SET_PHASE) => self.tell(event.id, |activity| activity.phase = shown(text), ""),
             ("result", LOG_LINE) => {
-                self.tell(
-                    event.id,
-                    |activity| activity.log_bytes += text.len() as u64 + 1,
-                    text,
-                );
+                self.tell(event.id, |_| {}, text);
             }
+            ("msg", _) if event.level == ERROR => self.blame(&event.msg),
             (_, _) => {}
+        }
+    }
+
+    fn blame(&mut self, message: &str) {
+        let words: Vec<_> = message.split_whitespace().collect();
+        if self.errors.len() == ERRORS {
+            self.errors.pop_front();
+        }
+        self.errors
+            .push_back(plain(words.join(" ").as_bytes()).chars().take(500).collect());
+        let named = message.find("/nix/store/").and_then(|at| {
+            let rest = &message[at..];
+            rest.find(".drv").map(|end| &rest[..end + ".drv".len()])
+        });
+        if let Some(activity) = named.and_then(|drv| self.activities.get_mut(drv)) {
+            activity.failed.get_or_insert_with(Instant::now);
+            activity.mismatch |= message.contains("hash mismatch");
         }
     }
 
@@ -123,7 +173,8 @@ impl Events {
         let name = store_name(drv).trim_end_matches(".drv").to_owned();
         let activity = Activity {
             began: Instant::now(),
-            log_bytes: 0,
+            failed: None,
+            mismatch: false,
             name,
             number,
             phase: String::new(),

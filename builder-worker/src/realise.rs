@@ -4,8 +4,9 @@
 //! exit codes and by what is valid afterwards, never by messages: a builder can print whatever it likes. Garbage
 //! collectors are kept off by [`Roots`] until the paths are packed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use laminix::record::StorePath;
 use tempfile::TempDir;
@@ -19,6 +20,9 @@ use crate::process::{Finished, ProcessError};
 /// The most of a build's log that is kept for the person who pulls.
 const LOG_LINES: usize = 40;
 const LOG_BYTES: usize = 4 << 10;
+
+/// Nix counts whole seconds.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What came of one derivation of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +79,10 @@ pub async fn realise(
 ) -> anyhow::Result<(Vec<Outcome>, Roots)> {
     let roots = Roots::new(nix)?;
     let plan = Plan::of(nix, packages).await?;
-    let mut outcomes: Vec<Option<Outcome>> = packages
-        .iter()
-        .map(|package| plan.refusal(nix, package))
-        .collect();
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(packages.len());
+    for package in packages {
+        outcomes.push(plan.refusal(nix, package).await?);
+    }
     let wanted: Vec<&Derivation> = packages
         .iter()
         .zip(&outcomes)
@@ -86,25 +90,26 @@ pub async fn realise(
         .map(|(package, _)| *package)
         .collect();
     if !wanted.is_empty() {
-        let mut events = Events::new(plan.build.len(), plan.fetch, progress.clone());
-        let ran = run(nix, &wanted, &roots, Some(&mut events)).await;
-        let attempt = Attempt {
-            nix,
-            events: &events,
-            ran: &ran,
-        };
+        let attempt = Attempt::make(nix, &wanted, &roots, plan.events(progress)).await;
         let mut ready = Vec::new();
         for (package, outcome) in packages.iter().zip(&mut outcomes) {
             if outcome.is_none() {
-                let found = attempt.judge(package).await?;
-                if found == Outcome::Ready {
+                let mut found = attempt.judge(package).await?;
+                // the code of a run is that of all its packages, and no build of this one is to blame
+                if found.is_none() && wanted.len() > 1 {
+                    let alone = Attempt::make(nix, &[package], &roots, plan.events(progress)).await;
+                    found = alone.judge(package).await?;
+                    *outcome = found.or_else(|| Some(alone.without_build(package)));
+                } else {
+                    *outcome = found.or_else(|| Some(attempt.without_build(package)));
+                }
+                if *outcome == Some(Outcome::Ready) {
                     ready.push(*package);
                 }
-                *outcome = Some(found);
             }
         }
         // Nix makes roots when all has succeeded: those that have get them now
-        if !ready.is_empty() && !ran.as_ref().is_ok_and(|done| done.status.success()) {
+        if !ready.is_empty() && !attempt.succeeded() {
             run(nix, &ready, &roots, None).await?;
         }
     }
@@ -163,8 +168,6 @@ struct Plan {
     build: BTreeSet<String>,
     /// How many paths would be fetched.
     fetch: usize,
-    /// Those of `build` that need another machine.
-    foreign: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -172,7 +175,6 @@ impl Plan {
         let mut plan = Self {
             build: BTreeSet::new(),
             fetch: 0,
-            foreign: BTreeMap::new(),
         };
         let args = packages.iter().flat_map(|package| &package.drvs).map(installable);
         let run = nix
@@ -190,105 +192,148 @@ impl Plan {
             }
         })
         .await?;
-        let build: Vec<_> = plan.build.iter().cloned().collect();
-        let systems = nix.query(&["-q", "--binding", "system"], &build).await?;
-        let here = native().nix();
-        plan.foreign = build
-            .into_iter()
-            .zip(systems)
-            .filter(|(_, system)| system != here && system != "builtin")
-            .collect();
         Ok(plan)
     }
 
+    fn events(&self, progress: &Progress) -> Events {
+        Events::new(self.build.len(), self.fetch, progress.clone())
+    }
+
     /// Why a package is not even tried.
-    fn refusal(&self, nix: &Nix, package: &Derivation) -> Option<Outcome> {
-        let failed = |reason| {
-            Some(Outcome::Failed {
-                reason,
-                log: String::new(),
-            })
-        };
+    async fn refusal(&self, nix: &Nix, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
+        if let Some(system) = self.foreign(package) {
+            return Ok(Some(failed(format!(
+                "`{}` has to be built on a machine for {}, which this registry does not have",
+                package.attribute,
+                plain(system.as_bytes())
+            ))));
+        }
         let settings = nix.settings();
-        if let Some(system) = package
+        if settings.substituters.is_empty() || self.build.len() <= settings.build_limit {
+            return Ok(None);
+        }
+        // those of the others in the job do not count
+        let drvs: Vec<_> = package.drvs.iter().map(|drv| drv.drv_path.as_str()).collect();
+        let below: BTreeSet<_> = nix
+            .query(&["-q", "--requisites"], &drvs)
+            .await?
+            .into_iter()
+            .collect();
+        let build = self.build.intersection(&below).count();
+        Ok((build > settings.build_limit).then(|| {
+            failed(format!(
+                "`{}` is in no binary cache that this registry reaches: {build} derivations would have to be compiled, and \
+                 it compiles up to {}",
+                package.attribute, settings.build_limit
+            ))
+        }))
+    }
+
+    /// The other system that a package would have to be built on.
+    fn foreign<'a>(&self, package: &'a Derivation) -> Option<&'a str> {
+        let here = native().nix();
+        let build = package
             .drvs
             .iter()
-            .find_map(|drv| self.foreign.get(drv.drv_path.as_str()))
-        {
-            return failed(format!(
-                "`{}` has to be built on a machine for {system}, which this registry does not have",
-                package.attribute
-            ));
-        }
-        if !settings.substituters.is_empty() && self.build.len() > settings.build_limit {
-            return failed(format!(
-                "`{}` is in no binary cache that this registry reaches: {} derivations would have to be compiled, and it \
-                 compiles up to {}",
-                package.attribute,
-                self.build.len(),
-                settings.build_limit
-            ));
-        }
-        None
+            .filter(|drv| self.build.contains(drv.drv_path.as_str()));
+        build
+            .filter_map(|drv| drv.system.as_deref())
+            .find(|&system| system != here && system != "builtin")
     }
+}
+
+fn failed(reason: String) -> Outcome {
+    Outcome::Failed {
+        reason,
+        log: String::new(),
+    }
+}
+
+fn unfit(package: &Derivation) -> String {
+    format!(
+        "`{}` needs a machine with features that this registry does not have",
+        package.attribute
+    )
 }
 
 /// A run that has ended, however it did.
 struct Attempt<'a> {
     nix: &'a Nix,
-    events: &'a Events,
-    ran: &'a Result<Finished, ProcessError>,
+    events: Events,
+    ran: Result<Finished, ProcessError>,
 }
 
-impl Attempt<'_> {
-    async fn judge(&self, package: &Derivation) -> anyhow::Result<Outcome> {
+impl<'a> Attempt<'a> {
+    async fn make(nix: &'a Nix, packages: &[&Derivation], roots: &Roots, mut events: Events) -> Self {
+        let ran = run(nix, packages, roots, Some(&mut events)).await;
+        Self { nix, events, ran }
+    }
+
+    fn succeeded(&self) -> bool {
+        self.ran.as_ref().is_ok_and(|done| done.status.success())
+    }
+
+    /// What came of a package; `None` where no build is to blame, so that it depends on the rest of the run.
+    async fn judge(&self, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
         let outputs: Vec<_> = package.outputs().map(StorePath::as_str).collect();
         if self.invalid(&outputs).await?.is_empty() {
-            return Ok(Outcome::Ready);
+            return Ok(Some(Outcome::Ready));
         }
-        let done = match self.ran {
+        let done = match &self.ran {
             Ok(done) => done,
             Err(ProcessError::Time(_, time)) => {
-                let reason = format!(
+                return Ok(Some(failed(format!(
                     "the build of `{}` takes longer than {} s",
                     package.attribute,
                     time.as_secs()
-                );
-                return Ok(Outcome::Failed {
-                    reason,
-                    log: String::new(),
-                });
+                ))));
             }
             Err(error @ (ProcessError::Io(..) | ProcessError::Output(..))) => {
-                return Ok(Outcome::Retry(error.to_string()));
+                return Ok(Some(Outcome::Retry(error.to_string())));
             }
         };
-        match (done.status.code(), self.culprit(package).await?) {
+        let Some((culprit, activity)) = self.culprit(package).await? else {
+            return Ok(None);
+        };
+        match done.status.code() {
             // 100 and above: Nix says that it was the derivation
-            (Some(code @ 100..=127), Some(culprit)) => self.failed(package, code, &culprit).await,
-            (Some(100..=127), None) => {
-                let reason = format!(
-                    "`{}` needs a machine with features that this registry does not have",
-                    package.attribute
-                );
-                Ok(Outcome::Failed {
-                    reason,
-                    log: String::new(),
-                })
+            Some(code @ 100..=127) => self.blame(package, code, &culprit, activity).await.map(Some),
+            // no output, or a log without end: told like any other trouble, but it is the build's
+            Some(1) if activity.failed.is_some() => {
+                self.blame(package, 100, &culprit, activity).await.map(Some)
             }
-            // a log without end is told like any other trouble, but it is the build's
-            (Some(_) | None, Some(culprit))
-                if self
-                    .events
-                    .activity(&culprit)
-                    .is_some_and(|activity| activity.log_bytes >= (60 << 20)) =>
-            {
-                self.failed(package, 100, &culprit).await
-            }
-            (Some(_) | None, _) => Ok(Outcome::Retry(
-                plain(done.tail_text().as_bytes()).chars().take(2000).collect(),
-            )),
+            // up to 2.28 a package that lacks a machine ends the run, and every build with it
+            Some(_) | None => Ok(None),
         }
+    }
+
+    /// What came of the only package of a run, if no build is to blame.
+    fn without_build(&self, package: &Derivation) -> Outcome {
+        let done = match &self.ran {
+            Ok(done) => done,
+            Err(error) => return Outcome::Retry(error.to_string()),
+        };
+        // up to 2.28 the code says nothing of a missing feature. Nix says it, and no builder has run that could
+        let lacking = self.events.is_idle()
+            && self
+                .events
+                .errors()
+                .any(|error| error.contains("is required to build"));
+        match done.status.code() {
+            Some(100..=127) => failed(unfit(package)),
+            Some(1) if lacking => failed(unfit(package)),
+            Some(_) | None => self.trouble(done),
+        }
+    }
+
+    /// What Nix says that went wrong, for the operator.
+    fn trouble(&self, done: &Finished) -> Outcome {
+        let errors: Vec<&str> = self.events.errors().collect();
+        Outcome::Retry(if errors.is_empty() {
+            plain(done.tail_text().as_bytes()).chars().take(2000).collect()
+        } else {
+            errors.join("; ")
+        })
     }
 
     async fn invalid(&self, paths: &[&str]) -> anyhow::Result<Vec<String>> {
@@ -298,21 +343,27 @@ impl Attempt<'_> {
     }
 
     /// The derivation below this package whose build was begun and is not valid.
-    async fn culprit(&self, package: &Derivation) -> anyhow::Result<Option<String>> {
+    async fn culprit(&self, package: &Derivation) -> anyhow::Result<Option<(String, &Activity)>> {
         let drvs: Vec<_> = package.drvs.iter().map(|drv| drv.drv_path.as_str()).collect();
         for drv in self.nix.query(&["-q", "--requisites"], &drvs).await? {
-            if self.events.activity(&drv).is_some() {
+            if let Some(activity) = self.events.activity(&drv) {
                 let outputs = self.nix.query(&["-q", "--outputs"], &[&drv]).await?;
                 let outputs: Vec<_> = outputs.iter().map(String::as_str).collect();
                 if !self.invalid(&outputs).await?.is_empty() {
-                    return Ok(Some(drv));
+                    return Ok(Some((drv, activity)));
                 }
             }
         }
         Ok(None)
     }
 
-    async fn failed(&self, package: &Derivation, code: i32, culprit: &str) -> anyhow::Result<Outcome> {
+    async fn blame(
+        &self,
+        package: &Derivation,
+        code: i32,
+        culprit: &str,
+        activity: &Activity,
+    ) -> anyhow::Result<Outcome> {
         let name = culprit
             .rsplit('/')
             .next()
@@ -320,13 +371,11 @@ impl Attempt<'_> {
             .and_then(|name| name.strip_suffix(".drv"));
         let name = name.unwrap_or("a dependency");
         let limit = self.nix.settings().build_time;
-        let activity = self.events.activity(culprit);
-        // with several builds in one run the code holds the bits of all of them
-        let late =
-            code & 1 != 0 && activity.is_some_and(|activity: &Activity| activity.began.elapsed() >= limit);
+        // the code holds the bits of all builds of the run: 1 a time limit, 2 a hash
+        let late = code & 1 != 0 && activity.lasted() + TICK >= limit;
         let what = if late {
             format!("took longer than {} s", limit.as_secs())
-        } else if code & 2 != 0 && code & 4 == 0 {
+        } else if code & 2 != 0 && activity.mismatch {
             "needs a download that has changed since the package set was written".to_owned()
         } else {
             "failed".to_owned()

@@ -95,7 +95,12 @@ impl Bench {
 
     /// The command that deletes these paths, and no others, from the store.
     pub(crate) async fn delete(&self, paths: &[&str]) -> Finished {
-        self.nix_run("nix-store").arg("--delete").args(paths).finish().await.unwrap()
+        self.nix_run("nix-store")
+            .arg("--delete")
+            .args(paths)
+            .finish()
+            .await
+            .unwrap()
     }
 
     /// A command of Nix, beside the worker.

@@ -47,6 +47,8 @@ in
   "good\" or \"x" = make "evil" "" { };
   "--option" = make "evil" "" { };
   "a.b" = make "evil" "" { };
+  odd = { type = "derivation"; name = "odd"; drvPath = "/etc/passwd"; outPath = "--version"; };
+  bytes = make "bytes-1" "" { } // { meta.description = builtins.readFile ./bytes; };
   nested = { Inner = make "inner-1" "" { }; innermost = 1; };
 }
 "#;
@@ -54,23 +56,67 @@ in
 /// Everything that can be wrong, in one job.
 #[tokio::test]
 async fn every_attribute_has_its_own_answer() {
-    let Some(bench) = Bench::open(|_| {}).await else { return };
+    let Some(bench) = Bench::open(|_| {}).await else {
+        return;
+    };
     let expected = [
         ("good", "package", "good-1"),
-        ("aborting", "failed", "the evaluation of `aborting` failed: evaluation aborted with the following error message: 'this set gives up'"),
+        (
+            "aborting",
+            "failed",
+            "the evaluation of `aborting` failed: evaluation aborted with the following error message: 'this set gives up'",
+        ),
         ("better", "package", "better-1"),
         ("mistyped", "failed", "the evaluation of `mistyped` failed: "),
-        ("recursive", "failed", "the evaluation of `recursive` failed: infinite recursion encountered"),
-        ("removed", "refused", "the package set does not have `removed`: 'removed' has been renamed to/replaced by 'good'"),
-        ("loud", "refused", "the package set does not have `loud`: red <b>bold</b> second line"),
-        ("unfree", "refused", "`steam-1` is unfree (unfree), and this registry serves free software"),
-        ("broken", "refused", "`broken-1` is marked as broken in the package set"),
-        ("insecure", "refused", "`old-1` is marked as insecure in the package set: CVE-2026-1, CVE-2026-2"),
+        (
+            "recursive",
+            "failed",
+            "the evaluation of `recursive` failed: infinite recursion encountered",
+        ),
+        (
+            "removed",
+            "refused",
+            "the package set does not have `removed`: 'removed' has been renamed to/replaced by 'good'",
+        ),
+        (
+            "loud",
+            "refused",
+            "the package set does not have `loud`: red <b>bold</b> second line",
+        ),
+        (
+            "unfree",
+            "refused",
+            "`steam-1` is unfree (unfree), and this registry serves free software",
+        ),
+        (
+            "broken",
+            "refused",
+            "`broken-1` is marked as broken in the package set",
+        ),
+        (
+            "insecure",
+            "refused",
+            "`old-1` is marked as insecure in the package set: CVE-2026-1, CVE-2026-2",
+        ),
         ("unsupported", "refused", "`mac-1` is not available for "),
         ("lib", "refused", "`lib` is a set of packages, not a package"),
         ("function", "refused", "`function` is a function, not a package"),
-        ("nothing", "refused", "`nothing` is nothing for this system, not a package"),
-        ("version", "refused", "`version` is a value of type string, not a package"),
+        (
+            "nothing",
+            "refused",
+            "`nothing` is nothing for this system, not a package",
+        ),
+        (
+            "version",
+            "refused",
+            "`version` is a value of type string, not a package",
+        ),
+        (
+            "odd",
+            "failed",
+            "the evaluation of `odd` failed: what the package set says of it makes no sense",
+        ),
+        ("bytes", "failed", "the evaluation of `bytes` failed: "),
         ("goood", "not found", "good"),
         ("nested.inner", "package", "inner-1"),
         ("nested.innr", "not found", "nested.inner"),
@@ -79,6 +125,7 @@ async fn every_attribute_has_its_own_answer() {
         ("--option", "package", "evil"),
         ("-x", "not found", ""),
     ];
+    fs::write(bench.set("").join("bytes"), b"not UTF-8: \xff").unwrap();
     let names: Vec<_> = expected.iter().map(|(name, ..)| *name).collect();
     let found = bench.evaluate(SET, &names).await;
     assert_eq!(found.len(), expected.len());
@@ -88,14 +135,19 @@ async fn every_attribute_has_its_own_answer() {
         assert!(said.starts_with(words), "{name}: {said}");
         assert!(!said.contains(['\n', '\r', '\u{1b}']), "{name}: {said:?}");
         // what this machine's directories are called is nobody's business
-        assert!(!said.contains(bench.dir.path().to_str().unwrap()), "{name}: {said}");
+        assert!(
+            !said.contains(bench.dir.path().to_str().unwrap()),
+            "{name}: {said}"
+        );
     }
 }
 
 /// Fault 2 of the predecessor: more than 64 KiB on stderr, and it hung for ever.
 #[tokio::test]
 async fn a_talkative_set_does_not_hang() {
-    let Some(bench) = Bench::open(|_| {}).await else { return };
+    let Some(bench) = Bench::open(|_| {}).await else {
+        return;
+    };
     let set = r#"
       builtins.foldl' (set: n: builtins.trace "warning ${toString n}: a line of the kind that nixpkgs prints, and it prints many" set)
         { good = make "good-1" "" { }; bad = abort "at last"; }
@@ -110,7 +162,9 @@ async fn a_talkative_set_does_not_hang() {
 
 #[tokio::test]
 async fn evaluation_does_not_see_this_machine() {
-    let Some(bench) = Bench::open(|_| {}).await else { return };
+    let Some(bench) = Bench::open(|_| {}).await else {
+        return;
+    };
     let outside = tempfile::NamedTempFile::new().unwrap();
     fs::write(outside.path(), "\"a secret of this machine\"").unwrap();
     let set = r#"
@@ -126,7 +180,16 @@ async fn evaluation_does_not_see_this_machine() {
     }
     "#;
     let set = set.replace("OUTSIDE", outside.path().to_str().unwrap());
-    let names = ["environment", "reading", "importing", "copying", "listing", "fetching", "building", "searching"];
+    let names = [
+        "environment",
+        "reading",
+        "importing",
+        "copying",
+        "listing",
+        "fetching",
+        "building",
+        "searching",
+    ];
     let found = bench.evaluate(&set, &names).await;
     assert_eq!(told(&found[0]), ("package", "environment-".to_owned()));
     for (name, evaluated) in names.iter().zip(&found).skip(1) {
@@ -152,7 +215,10 @@ async fn what_takes_too_long_sinks_nobody_else() {
     let found = bench.evaluate(set, &["endless", "good"]).await;
     assert_eq!(
         told(&found[0]),
-        ("failed", "the evaluation of `endless` failed: it takes longer than 3 s".to_owned())
+        (
+            "failed",
+            "the evaluation of `endless` failed: it takes longer than 3 s".to_owned()
+        )
     );
     assert_eq!(told(&found[1]).0, "package");
 }
@@ -178,14 +244,20 @@ async fn what_takes_too_much_memory_sinks_nobody_else() {
 /// nixpkgs ends the evaluation itself, with words for its operator.
 #[tokio::test]
 async fn a_set_for_a_newer_nix_is_told_in_our_own_words() {
-    let Some(bench) = Bench::open(|_| {}).await else { return };
+    let Some(bench) = Bench::open(|_| {}).await else {
+        return;
+    };
     let attributes = r#"abort "This version of Nixpkgs requires an evaluator with the following features""#;
     let set = bench.set(attributes);
     fs::create_dir(set.join("lib")).unwrap();
     for (file, text, too_old) in [
         ("minver.nix", "\"999.1\"", true),
         ("minver.nix", "\"2.3\"", false),
-        ("minfeatures.nix", "{ missing = [ { description = \"x\"; } ]; }", true),
+        (
+            "minfeatures.nix",
+            "{ missing = [ { description = \"x\"; } ]; }",
+            true,
+        ),
         ("minfeatures.nix", "{ missing = [ ]; }", false),
     ] {
         fs::write(set.join("lib").join(file), text).unwrap();
@@ -200,7 +272,10 @@ async fn a_set_for_a_newer_nix_is_told_in_our_own_words() {
             for evaluated in evaluation.run(&names).await.unwrap() {
                 let (kind, words) = told(&evaluated);
                 assert_eq!(kind, "failed");
-                assert!(words.contains(bench.nix.version()) && !words.contains("abort"), "{words}");
+                assert!(
+                    words.contains(bench.nix.version()) && !words.contains("abort"),
+                    "{words}"
+                );
             }
         }
     }
