@@ -6,10 +6,11 @@
 //! kinds.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use crate::claims::Progress;
 use crate::nix::plain;
@@ -47,6 +48,9 @@ pub struct Activity {
 #[derive(Debug)]
 pub struct Events {
     progress: Progress,
+    /// The builds that are expected, where others are to be reported.
+    foreseen: Option<BTreeSet<String>>,
+    unforeseen: Option<mpsc::Sender<String>>,
     builds: usize,
     fetches: usize,
     fetched: usize,
@@ -82,11 +86,18 @@ impl Activity {
 }
 
 impl Events {
-    /// Events of a run that is to build and to fetch so many.
+    /// Events of a run that is to build and to fetch so many, and to build nothing but what is foreseen.
     #[must_use]
-    pub fn new(builds: usize, fetches: usize, progress: Progress) -> Self {
+    pub fn new(
+        builds: usize,
+        fetches: usize,
+        foreseen: Option<BTreeSet<String>>,
+        progress: Progress,
+    ) -> Self {
         Self {
             progress,
+            foreseen,
+            unforeseen: None,
             builds,
             fetches,
             fetched: 0,
@@ -117,6 +128,11 @@ impl Events {
     #[must_use]
     pub fn activity(&self, drv: &str) -> Option<&Activity> {
         self.activities.get(drv)
+    }
+
+    /// Tells the first build that was not foreseen as it begins.
+    pub fn report_unforeseen(&mut self, sender: mpsc::Sender<String>) {
+        self.unforeseen = Some(sender);
     }
 
     /// Takes a line of stderr.
@@ -168,6 +184,16 @@ impl Events {
     }
 
     fn begin(&mut self, id: u64, drv: &str) {
+        if self
+            .foreseen
+            .as_ref()
+            .is_some_and(|foreseen| !foreseen.contains(drv))
+        {
+            // one report stops the run, so that there is no room for a second does not matter
+            if let Some(unforeseen) = self.unforeseen.take() {
+                drop(unforeseen.try_send(drv.to_owned()));
+            }
+        }
         let number = self.activities.len() + 1;
         self.builds = self.builds.max(number);
         let name = store_name(drv).trim_end_matches(".drv").to_owned();
@@ -227,7 +253,7 @@ mod tests {
     #[test]
     fn a_build_tells_its_phase_and_its_last_line() {
         let progress = Progress::new();
-        let mut events = Events::new(3, 0, progress.clone());
+        let mut events = Events::new(3, 0, None, progress.clone());
         let line = |events: &mut Events, json: &str| events.line(format!("@nix {json}").as_bytes());
         line(
             &mut events,
@@ -257,7 +283,7 @@ mod tests {
     #[test]
     fn nonsense_is_passed_over() {
         let progress = Progress::new();
-        let mut events = Events::new(0, 0, progress.clone());
+        let mut events = Events::new(0, 0, None, progress.clone());
         for line in [
             &b"@nix {"[..],
             b"@nix",

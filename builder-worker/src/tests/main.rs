@@ -6,8 +6,10 @@
 )]
 
 mod bench;
+mod cache;
 mod evaluate;
 mod fixture;
+mod isolation;
 mod merge;
 mod pack;
 mod realise;
