@@ -1,12 +1,10 @@
 //! An attempt to realise packages: one run of Nix, and what it did to each of them.
 
-use std::time::Duration;
-
 use laminix::record::StorePath;
 use tokio::sync::mpsc;
 
 use crate::evaluate::Derivation;
-use crate::events::{Activity, Events};
+use crate::events::{Activity, Events, Fault};
 use crate::nix::{Nix, plain};
 use crate::process::{Finished, ProcessError};
 use crate::realise::{Outcome, Roots, run};
@@ -14,9 +12,6 @@ use crate::realise::{Outcome, Roots, run};
 /// The most of a build's log that is kept for the person who pulls.
 const LOG_LINES: usize = 40;
 const LOG_BYTES: usize = 4 << 10;
-
-/// Nix counts whole seconds.
-const TICK: Duration = Duration::from_secs(1);
 
 /// A run that has ended, however it did.
 pub(crate) struct Attempt<'a> {
@@ -73,7 +68,7 @@ impl<'a> Attempt<'a> {
             // 100 and above: Nix says that it was the derivation
             Some(code @ 100..=127) => self.blame(package, code, &culprit, activity).await.map(Some),
             // no output, or a log without end: told like any other trouble, but it is the build's
-            Some(1) if activity.failed.is_some() => {
+            Some(1) if activity.fault.is_some() => {
                 self.blame(package, 100, &culprit, activity).await.map(Some)
             }
             // up to 2.28 a package that lacks a machine ends the run, and every build with it
@@ -145,14 +140,16 @@ impl<'a> Attempt<'a> {
             .and_then(|name| name.strip_suffix(".drv"));
         let name = name.unwrap_or("a dependency");
         let limit = self.nix.settings().build_time;
-        // the code holds the bits of all builds of the run: 1 a time limit, 2 a hash
-        let late = code & 1 != 0 && activity.lasted() + TICK >= limit;
-        let what = if late {
-            format!("took longer than {} s", limit.as_secs())
-        } else if code & 2 != 0 && activity.mismatch {
-            "needs a download that has changed since the package set was written".to_owned()
-        } else {
-            "failed".to_owned()
+        // the code holds the bits of all builds of the run: 1 a time limit, 2 a hash. A message says which of them is meant
+        let (late, changed) = (code & 1 != 0, code & 2 != 0);
+        let what = match activity.fault {
+            Some(Fault::Hash) if changed => {
+                "needs a download that has changed since the package set was written".to_owned()
+            }
+            Some(Fault::Time) | None if late => {
+                format!("took longer than {} s", limit.as_secs())
+            }
+            Some(Fault::Hash | Fault::Time | Fault::Other) | None => "failed".to_owned(),
         };
         let of = if package.name == name {
             String::new()

@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -30,15 +29,22 @@ const ERRORS: usize = 4;
 /// The most of a line of log that is shown beside the phase.
 const SHOWN: usize = 80;
 
+/// What an error message says of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It took too long. From 2.29 on the message does not say which build did.
+    Time,
+    /// What was downloaded has another hash than the one that is stated.
+    Hash,
+    /// Anything else.
+    Other,
+}
+
 /// A build that was begun.
 #[derive(Debug)]
 pub struct Activity {
-    /// When.
-    pub began: Instant,
-    /// When an error message named it.
-    pub failed: Option<Instant>,
-    /// Whether such a message spoke of a hash.
-    pub mismatch: bool,
+    /// What was said of its end, if it was named at all.
+    pub fault: Option<Fault>,
     name: String,
     number: usize,
     phase: String,
@@ -75,14 +81,6 @@ struct Event<'a> {
     level: u64,
     #[serde(borrow, default)]
     msg: Cow<'a, str>,
-}
-
-impl Activity {
-    /// How long it took, or takes.
-    #[must_use]
-    pub fn lasted(&self) -> Duration {
-        self.failed.unwrap_or_else(Instant::now) - self.began
-    }
 }
 
 impl Events {
@@ -168,19 +166,27 @@ impl Events {
 
     fn blame(&mut self, message: &str) {
         let words: Vec<_> = message.split_whitespace().collect();
-        if self.errors.len() == ERRORS {
-            self.errors.pop_front();
-        }
-        self.errors
-            .push_back(plain(words.join(" ").as_bytes()).chars().take(500).collect());
+        let message = plain(words.join(" ").as_bytes());
         let named = message.find("/nix/store/").and_then(|at| {
             let rest = &message[at..];
             rest.find(".drv").map(|end| &rest[..end + ".drv".len()])
         });
+        // what the run ends with names everything that failed
+        let named = named.filter(|_| !message.contains("error: build of "));
         if let Some(activity) = named.and_then(|drv| self.activities.get_mut(drv)) {
-            activity.failed.get_or_insert_with(Instant::now);
-            activity.mismatch |= message.contains("hash mismatch");
+            // a builder may have said something of the kind before: the last word is Nix's
+            activity.fault = Some(if message.contains("hash mismatch") {
+                Fault::Hash
+            } else if message.contains("timed out after") {
+                Fault::Time
+            } else {
+                Fault::Other
+            });
         }
+        if self.errors.len() == ERRORS {
+            self.errors.pop_front();
+        }
+        self.errors.push_back(message.chars().take(500).collect());
     }
 
     fn begin(&mut self, id: u64, drv: &str) {
@@ -198,9 +204,7 @@ impl Events {
         self.builds = self.builds.max(number);
         let name = store_name(drv).trim_end_matches(".drv").to_owned();
         let activity = Activity {
-            began: Instant::now(),
-            failed: None,
-            mismatch: false,
+            fault: None,
             name,
             number,
             phase: String::new(),
@@ -278,6 +282,56 @@ mod tests {
             r#"{"action":"result","id":7,"type":105,"fields":[1,3,1,1]}"#,
         );
         assert_eq!(events.activities.len(), 1);
+    }
+
+    #[test]
+    fn a_build_is_blamed_for_what_every_version_says_of_it() {
+        let other = "/nix/store/00000000000000000000000000000001-other.drv";
+        for (message, fault) in [
+            (
+                format!("builder for '{DRV}' failed with exit code 3"),
+                Some(Fault::Other),
+            ),
+            (
+                format!("Cannot build '{DRV}'.\\n Reason: builder failed"),
+                Some(Fault::Other),
+            ),
+            (
+                format!("hash mismatch in fixed-output derivation '\\u001b[35;1m{DRV}\\u001b[0m':\\n got"),
+                Some(Fault::Hash),
+            ),
+            (
+                format!("building of '{DRV}!out' from .drv file timed out after 3 seconds"),
+                Some(Fault::Time),
+            ),
+            ("timed out after 3 seconds".to_owned(), None),
+            (format!("build of '{DRV}', '{other}' failed"), None),
+            (format!("builder for '{other}' failed"), None),
+        ] {
+            let mut events = Events::new(1, 0, None, Progress::new());
+            for json in [
+                format!(r#"{{"action":"start","id":7,"type":105,"fields":["{DRV}"]}}"#),
+                format!(r#"{{"action":"msg","level":1,"msg":"warning: {DRV}"}}"#),
+                format!(r#"{{"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m {message}"}}"#),
+            ] {
+                events.line(format!("@nix {json}").as_bytes());
+            }
+            assert_eq!(events.activity(DRV).unwrap().fault, fault, "{message}");
+            assert_eq!(events.errors().count(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_build_that_was_not_foreseen_is_reported_once() {
+        let (sender, mut unforeseen) = mpsc::channel(1);
+        let mut events = Events::new(1, 0, Some(BTreeSet::from([DRV.to_owned()])), Progress::new());
+        events.report_unforeseen(sender);
+        for drv in [DRV, "first", "second"] {
+            let json = format!(r#"{{"action":"start","id":7,"type":105,"fields":["{drv}"]}}"#);
+            events.line(format!("@nix {json}").as_bytes());
+        }
+        assert_eq!(unforeseen.recv().await.as_deref(), Some("first"));
+        assert_eq!(unforeseen.recv().await, None);
     }
 
     #[test]
