@@ -42,4 +42,5 @@ pub mod realise;
 pub mod source;
 pub mod tree;
 pub mod upload;
+mod words;
 pub mod worker;

@@ -7,7 +7,7 @@ use laminix::record::StorePath;
 use laminix_builder::claims::Progress;
 use laminix_builder::closure::closure;
 use laminix_builder::evaluate::Derivation;
-use laminix_builder::realise::{Outcome, realise};
+use laminix_builder::realise::{Outcome, forget_roots, realise};
 
 use crate::bench::{Bench, is_running};
 
@@ -229,6 +229,42 @@ async fn what_is_realised_cannot_be_deleted_until_it_is_packed() {
         let deleted = bench.delete(&paths).await;
         assert!(deleted.status.success(), "{}", deleted.tail_text());
     }
+}
+
+/// A worker that was killed leaves its roots, and nothing else would ever remove them.
+#[tokio::test]
+async fn the_roots_of_a_killed_worker_are_forgotten() {
+    let Some(bench) = Bench::open(|_| {}).await else {
+        return;
+    };
+    let packages = bench.packages(SET, &["library"]).await;
+    let (_, roots) = bench.realise(&packages).await;
+    std::mem::forget(roots);
+    let path = packages[0].outputs().next().unwrap().as_str();
+    assert!(!bench.delete(&[path]).await.status.success());
+    forget_roots(&bench.nix).unwrap();
+    assert!(bench.delete(&[path]).await.status.success());
+}
+
+#[tokio::test]
+async fn a_build_has_no_more_memory_than_it_is_given() {
+    let Some(bench) = Bench::open(|settings| settings.build_memory = Some(1 << 30)).await else {
+        return;
+    };
+    let set = r#"
+    {
+      small = make "small-1" "dd if=/dev/zero of=$out bs=1M count=1" { };
+      large = make "large-1" "dd if=/dev/zero of=$out bs=2G count=1" { };
+    }
+    "#;
+    let packages = bench.packages(set, &["small", "large"]).await;
+    let (outcomes, _roots) = bench.realise(&packages).await;
+    assert_eq!(outcomes[0], Outcome::Ready);
+    let Outcome::Failed { reason, log } = &outcomes[1] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(reason, "the build of large-1 failed");
+    assert!(log.contains("memory"), "{log}");
 }
 
 #[tokio::test]
