@@ -13,6 +13,9 @@ use crate::realise::{Outcome, Roots, run};
 const LOG_LINES: usize = 40;
 const LOG_BYTES: usize = 4 << 10;
 
+/// Of a line as long as the whole log only the beginning is kept, so that it leaves room for others.
+const LINE_BYTES: usize = LOG_BYTES / 4;
+
 /// A run that has ended, however it did.
 pub(crate) struct Attempt<'a> {
     nix: &'a Nix,
@@ -156,7 +159,13 @@ impl<'a> Attempt<'a> {
         } else {
             format!(", which `{}` needs,", package.attribute)
         };
-        let log = self.nix.store().args(["--read-log", culprit]).finish().await;
+        let log = self
+            .nix
+            .store()
+            .args(["--read-log", culprit])
+            .stdout_end(4 * LOG_BYTES)
+            .finish()
+            .await;
         let log = log
             .ok()
             .filter(|done| done.status.success())
@@ -178,8 +187,7 @@ fn unfit(package: &Derivation) -> Outcome {
 
 /// The last lines of a log, as plain text.
 fn end_of_log(log: &[u8]) -> String {
-    let from = log.len().saturating_sub(4 * LOG_BYTES);
-    let text = plain(&log[from..]);
+    let text = plain(log);
     let lines: Vec<_> = text
         .lines()
         .map(str::trim_end)
@@ -188,6 +196,7 @@ fn end_of_log(log: &[u8]) -> String {
     let mut end: Vec<&str> = Vec::new();
     let mut bytes = 0;
     for line in lines.iter().rev().take(LOG_LINES) {
+        let line = &line[..line.floor_char_boundary(LINE_BYTES)];
         bytes += line.len() + 1;
         if bytes > LOG_BYTES {
             break;
@@ -211,6 +220,8 @@ mod tests {
         assert_eq!(end.lines().count(), LOG_LINES);
         assert!(end.ends_with("line 3999") && !end.contains(['\r', '\x1b']));
         assert_eq!(end_of_log(b""), "");
-        assert!(end_of_log(&vec![b'x'; 100_000]).len() <= LOG_BYTES);
+        assert_eq!(end_of_log("é".repeat(20_000).as_bytes()).len(), LINE_BYTES);
+        let lines = [&[b'x'; 8000][..], b"the reason"].join(&b'\n');
+        assert!(end_of_log(&lines).ends_with("x\nthe reason"));
     }
 }

@@ -233,7 +233,9 @@ impl Events {
 }
 
 fn shown(text: &str) -> String {
-    plain(text.as_bytes())
+    // a line can have many thousands of characters
+    let start = &text[..text.floor_char_boundary(20 * SHOWN)];
+    plain(start.as_bytes())
         .lines()
         .last()
         .unwrap_or_default()

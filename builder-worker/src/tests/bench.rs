@@ -147,6 +147,11 @@ pub(crate) fn nonce() -> String {
     format!("{}-{}", std::process::id(), now.as_nanos())
 }
 
+/// A number of seconds for `sleep` that tells this process from all others.
+pub(crate) fn long_time(test: u8) -> String {
+    format!("9{test:02}{:08}", std::process::id())
+}
+
 /// Whether any process has this in its command line.
 pub(crate) fn is_running(marker: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);

@@ -12,6 +12,7 @@ mod fixture;
 mod isolation;
 mod merge;
 mod pack;
+mod process;
 mod realise;
 mod tree;
 mod upload;

@@ -9,7 +9,7 @@ use laminix_builder::closure::closure;
 use laminix_builder::evaluate::Derivation;
 use laminix_builder::realise::{Outcome, forget_roots, realise};
 
-use crate::bench::{Bench, is_running};
+use crate::bench::{Bench, is_running, long_time};
 
 /// One of every way in which a build ends.
 const SET: &str = r#"
@@ -303,11 +303,13 @@ async fn no_builder_is_left_when_nobody_waits() {
     let Some(bench) = Bench::open(|_| {}).await else {
         return;
     };
-    let set = r#"{ long = make "long-1" "trap '' TERM HUP INT; sleep 1987654 & (sleep 1987654 & wait); wait" { }; }"#;
-    let packages = bench.packages(set, &["long"]).await;
+    let seconds = long_time(5);
+    let set =
+        r#"{ long = make "long-1" "trap '' TERM HUP INT; sleep TIME & (sleep TIME & wait); wait" { }; }"#;
+    let packages = bench.packages(&set.replace("TIME", &seconds), &["long"]).await;
     let start = Instant::now();
     let mut work = Box::pin(bench.realise(&packages));
-    while !is_running("sleep\x001987654") {
+    while !is_running(&format!("sleep\0{seconds}")) {
         assert!(
             start.elapsed() < Duration::from_secs(20),
             "the build did not begin"
@@ -321,7 +323,7 @@ async fn no_builder_is_left_when_nobody_waits() {
     }
     drop(work);
     let dropped = Instant::now();
-    while is_running("1987654") {
+    while is_running(&seconds) {
         assert!(
             dropped.elapsed() < Duration::from_secs(10),
             "a builder was left behind"
