@@ -5,8 +5,14 @@
     reason = "clippy knows test functions, not what helps them"
 )]
 
+mod bench;
+mod cache;
+mod evaluate;
 mod fixture;
+mod isolation;
 mod merge;
 mod pack;
+mod process;
+mod realise;
 mod tree;
 mod upload;
