@@ -14,5 +14,6 @@ mod merge;
 mod pack;
 mod process;
 mod realise;
+mod source;
 mod tree;
 mod upload;
