@@ -136,10 +136,17 @@ impl Error {
 
 /// Messages end in terminals, and parts of them come from package sets and logs.
 fn printable(message: &str) -> String {
-    let kept = message.chars().filter(|&c| c == '\n' || !c.is_control());
+    let kept = message
+        .chars()
+        .filter(|&c| c == '\n' || c == '\t' || !(c.is_control() || is_invisible(c)));
     let mut message: String = kept.take(MESSAGE).collect();
     message.truncate(message.trim_end().len());
     message
+}
+
+/// Characters without a shape that reorder, join or hide others (Unicode's category Cf, where it matters to a terminal).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn cause(error: &dyn StdError) -> String {

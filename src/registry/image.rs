@@ -19,6 +19,9 @@ use crate::wait::{Record, Waited, Waiter};
 /// The last lines of a log that reach a terminal.
 const LOG_LINES: usize = 12;
 
+/// A longer line of a log is cut, so that the last ones are within what a message holds. In characters.
+const LOG_LINE: usize = 200;
+
 /// Layers over the limit are merged at once; a union of unions would mean that composition is wrong.
 const UNIONS: usize = 3;
 
@@ -223,7 +226,7 @@ impl Problems {
             PackageRecord::Failed { reason, log, .. } => {
                 let lines: Vec<&str> = log.lines().collect();
                 let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
-                let log: String = end.iter().flat_map(|line| ["\n  ", line]).collect();
+                let log: String = end.iter().flat_map(|line| ["\n  ", cut(line)]).collect();
                 self.denied.push(if log.is_empty() {
                     reason.clone()
                 } else {
@@ -242,5 +245,13 @@ impl Problems {
                 [self.unknown, self.denied].concat().join("; "),
             )),
         }
+    }
+}
+
+/// The beginning of a line.
+fn cut(line: &str) -> &str {
+    match line.char_indices().nth(LOG_LINE) {
+        Some((end, _)) => &line[..end],
+        None => line,
     }
 }

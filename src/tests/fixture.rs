@@ -25,6 +25,7 @@ pub(crate) struct Registry {
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) source: Source,
+    pub(crate) config: Config,
     pub(crate) directory: TempDir,
 }
 
@@ -89,14 +90,33 @@ impl Registry {
         .expect("a configuration");
         let (source, store) = (config.source.clone(), Store::open(&store).await.expect("a store"));
         let queue = Queue::open(&queue).await.expect("a queue");
-        let app = App::new(config, store.clone(), queue.clone());
+        let app = App::new(config.clone(), store.clone(), queue.clone());
         Self {
             app,
             store,
             queue,
             source,
+            config,
             directory,
         }
+    }
+
+    /// Another function on the same store and queue, which remembers nothing.
+    pub(crate) fn another(&self) -> App {
+        App::new(self.config.clone(), self.store.clone(), self.queue.clone())
+    }
+
+    /// From now on whatever touches this part of the store fails, until it is mended.
+    pub(crate) fn break_part(&self, part: &str) {
+        let place = self.directory.path().join("store").join(part);
+        if place.exists() {
+            std::fs::remove_dir_all(&place).expect("removed");
+        }
+        std::os::unix::fs::symlink(&place, &place).expect("a link to itself");
+    }
+
+    pub(crate) fn mend_part(&self, part: &str) {
+        std::fs::remove_file(self.directory.path().join("store").join(part)).expect("removed");
     }
 
     pub(crate) async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Answer {

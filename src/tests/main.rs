@@ -6,9 +6,14 @@
     reason = "what fails here fails a test"
 )]
 
+mod command;
 mod fixture;
+mod messages;
+mod properties;
+mod publishing;
 mod queue;
 mod requests;
+mod revisions;
 mod serving;
 mod spec;
 mod store;

@@ -105,3 +105,76 @@ async fn an_image_is_published_though_its_client_has_gone() {
     }
     panic!("the image was not published");
 }
+
+/// Fault 18 of the predecessor: no timeouts. Whoever connects and says nothing, or not all, or no more, is let go.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_dawdles_is_cut_off() {
+    let registry = Registry::new().await;
+    let (address, _stop, _server) = start(&registry).await;
+    for said in [
+        "",
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\nAccept: ",
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
+        let began = tokio::time::Instant::now();
+        let limit = Duration::from_secs(60);
+        let answer = tokio::time::timeout(limit, exchange(address, said)).await;
+        assert!(answer.is_ok(), "{said:?} holds a connection for ever");
+        // long enough for a slow network
+        assert!(began.elapsed() >= Duration::from_secs(10), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_requests_are_not_waited_for() {
+    let registry = Registry::new().await;
+    registry.warm().await;
+    let (address, _stop, _server) = start(&registry).await;
+    for (request, status) in [
+        ("PUT /v2/hello/manifests/latest", "405"),
+        ("POST /v2/hello/blobs/uploads/", "405"),
+        ("GET /v2/hello/manifests/latest", "200"),
+    ] {
+        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n{{}}");
+        let answer = tokio::time::timeout(Duration::from_secs(5), exchange(address, &head)).await;
+        assert!(
+            answer.is_ok_and(|answer| answer.starts_with(&format!("HTTP/1.1 {status}"))),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_forms_of_requests_are_answered_as_http_has_them() {
+    let registry = Registry::new().await;
+    registry.warm().await;
+    let (address, _stop, _server) = start(&registry).await;
+    for (line, status) in [
+        (
+            "GET http://other.example/v2/hello/manifests/latest HTTP/1.1",
+            "HTTP/1.1 200",
+        ),
+        ("GET /v2/ HTTP/1.0", "HTTP/1.0 200"),
+        ("OPTIONS * HTTP/1.1", "HTTP/1.1 404"),
+        ("CONNECT other.example:443 HTTP/1.1", "HTTP/1.1 405"),
+        ("BREW /v2/ HTTP/1.1", "HTTP/1.1 405"),
+    ] {
+        let request = format!("{line}\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = exchange(address, &request).await;
+        assert!(answer.starts_with(status), "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests() {
+    let registry = Registry::new().await;
+    registry.warm().await;
+    let (address, _stop, _server) = start(&registry).await;
+    let one = "HEAD /v2/hello/manifests/latest HTTP/1.1\r\nHost: x\r\n";
+    let answers = exchange(
+        address,
+        &format!("{one}\r\n{one}\r\n{one}Connection: close\r\n\r\n"),
+    )
+    .await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+}
