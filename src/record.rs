@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,14 @@ use crate::source::Revision;
 
 /// Seconds since 1970-01-01 UTC. Only claims and times to live hold a time; nothing that is composed does.
 pub type Seconds = u64;
+
+/// The time, for what expires.
+#[must_use]
+pub fn now() -> Seconds {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
 
 /// What is known of a package at a revision, for a system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! The claims of the job at hand: kept alive, and told what is being done.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use laminix::key::Subject;
-use laminix::record::{Claim, Seconds};
+use laminix::record::{Claim, Seconds, now};
 use laminix::store::Store;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -16,14 +16,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const CONFIRM: Duration = Duration::from_secs(15);
 
 const STARTING: &str = "starting";
-
-/// Seconds since 1970, for what expires.
-#[must_use]
-pub fn now() -> Seconds {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
-}
 
 /// What a job tells of itself: the phase that it is in.
 #[derive(Debug, Clone)]

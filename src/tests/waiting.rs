@@ -9,7 +9,8 @@ use laminix::name::{Attribute, System};
 use laminix::queue::Depth;
 use laminix::record::{Claim, PackageRecord};
 
-use crate::fixture::{Registry, now};
+use crate::fixture::Registry;
+use laminix::record::now;
 
 const HELLO: &str = "/v2/hello/manifests/latest";
 
