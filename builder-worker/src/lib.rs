@@ -23,13 +23,11 @@
 //! - A sandbox is believed when a build was seen not to see the machine.
 //! - A record names only layers that are stored; a stored layer is believed only if its content is its digest's.
 
-mod attempt;
 pub mod claims;
 pub mod closure;
 pub mod config;
 pub mod evaluate;
 pub mod events;
-mod forecast;
 pub mod job;
 pub mod merge;
 pub mod near;

@@ -4,68 +4,20 @@
 //! exit codes and by what is valid afterwards, never by messages: a builder can print whatever it likes. Garbage
 //! collectors are kept off by [`Roots`] until the paths are packed.
 
-use std::path::PathBuf;
+mod attempt;
+mod forecast;
+mod outcome;
+mod run;
 
-use tempfile::TempDir;
-
-use crate::attempt::Attempt;
+use self::attempt::Attempt;
+use self::forecast::Forecast;
+pub use self::outcome::Outcome;
+use self::run::run;
+pub use self::run::{Roots, forget_roots};
 use crate::claims::Progress;
 use crate::evaluate::Derivation;
 use crate::events::Events;
-use crate::forecast::Forecast;
 use crate::nix::Nix;
-use crate::process::{Finished, ProcessError};
-
-/// What came of one derivation of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its wanted outputs are valid.
-    Ready,
-    /// It cannot be had: a sentence, and the end of the log, if a build failed.
-    Failed {
-        /// A sentence for the person who pulls.
-        reason: String,
-        /// Plain text.
-        log: String,
-    },
-    /// Something in the way that may pass: a download that broke off, a full disk. For the log.
-    Retry(String),
-}
-
-impl Outcome {
-    pub(crate) fn failed(reason: String) -> Self {
-        let log = String::new();
-        Self::Failed { reason, log }
-    }
-}
-
-/// Keeps store paths from being collected until it is dropped.
-#[derive(Debug)]
-pub struct Roots(TempDir);
-
-impl Roots {
-    fn new(nix: &Nix) -> std::io::Result<Self> {
-        tempfile::Builder::new()
-            .prefix("job-")
-            .tempdir_in(nix.settings().state.join("roots"))
-            .map(Self)
-    }
-
-    fn link(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
-/// Removes the roots of workers that were killed. To be called when no job runs.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn forget_roots(nix: &Nix) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(nix.settings().state.join("roots"))? {
-        std::fs::remove_dir_all(entry?.path())?;
-    }
-    Ok(())
-}
 
 /// Gets the outputs of all these packages, and says of each what came of it, in their order.
 ///
@@ -130,46 +82,4 @@ async fn alone(nix: &Nix, package: &Derivation, roots: &Roots, events: Events) -
             "no binary cache has {unforeseen} any more"
         ))),
     }
-}
-
-/// Runs Nix once for these packages. A root for each of their outputs is made when all of them succeed.
-pub(crate) async fn run(
-    nix: &Nix,
-    packages: &[&Derivation],
-    roots: &Roots,
-    events: Option<&mut Events>,
-) -> Result<Finished, ProcessError> {
-    let settings = nix.settings();
-    // the limit of one derivation is Nix's own; this one is for a Nix that hangs
-    let derivations =
-        u32::try_from(events.as_ref().map_or(1, |events| events.expected().max(1))).unwrap_or(u32::MAX);
-    let mut run = nix
-        .store()
-        .args([
-            "--realise",
-            "--keep-going",
-            "--no-gc-warning",
-            "--log-format",
-            "internal-json",
-        ])
-        .arg("--add-root")
-        .arg(roots.link("root"))
-        .arg("--indirect")
-        .args(installables(packages))
-        .time(settings.build_time.saturating_mul(derivations.saturating_add(1)));
-    if let Some(bytes) = settings.build_memory {
-        run = run.address_space(bytes);
-    }
-    match events {
-        Some(events) => run.watch(|line| events.line(line)).await,
-        None => run.finish().await,
-    }
-}
-
-/// The wanted outputs and no others: a bare `.drv` stands for all of them.
-pub(crate) fn installables(packages: &[&Derivation]) -> impl Iterator<Item = String> {
-    packages.iter().flat_map(|package| &package.drvs).map(|drv| {
-        let outputs: Vec<_> = drv.outputs.iter().map(|output| output.name.as_str()).collect();
-        format!("{}!{}", drv.drv_path, outputs.join(","))
-    })
 }

@@ -3,11 +3,12 @@
 use laminix::record::StorePath;
 use tokio::sync::mpsc;
 
+use super::outcome::Outcome;
+use super::run::{Roots, run};
 use crate::evaluate::Derivation;
 use crate::events::{Activity, Events, Fault};
 use crate::nix::{Nix, plain};
 use crate::process::{Finished, ProcessError};
-use crate::realise::{Outcome, Roots, run};
 
 /// The most of a build's log that is kept for the person who pulls.
 const LOG_LINES: usize = 40;
@@ -17,7 +18,7 @@ const LOG_BYTES: usize = 4 << 10;
 const LINE_BYTES: usize = LOG_BYTES / 4;
 
 /// A run that has ended, however it did.
-pub(crate) struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     nix: &'a Nix,
     events: Events,
     ran: Result<Finished, ProcessError>,
@@ -25,7 +26,7 @@ pub(crate) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Runs Nix until it ends, or until it builds what was to be fetched: the error is that derivation.
-    pub(crate) async fn make(
+    pub(super) async fn make(
         nix: &'a Nix,
         packages: &[&Derivation],
         roots: &Roots,
@@ -41,12 +42,12 @@ impl<'a> Attempt<'a> {
         Ok(Self { nix, events, ran })
     }
 
-    pub(crate) fn succeeded(&self) -> bool {
+    pub(super) fn succeeded(&self) -> bool {
         self.ran.as_ref().is_ok_and(|done| done.status.success())
     }
 
     /// What came of a package; `None` where no build is to blame, so that it depends on the rest of the run.
-    pub(crate) async fn judge(&self, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
+    pub(super) async fn judge(&self, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
         let outputs: Vec<_> = package.outputs().map(StorePath::as_str).collect();
         if self.invalid(&outputs).await?.is_empty() {
             return Ok(Some(Outcome::Ready));
@@ -80,7 +81,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// What came of the only package of a run, if no build is to blame.
-    pub(crate) fn without_build(&self, package: &Derivation) -> Outcome {
+    pub(super) fn without_build(&self, package: &Derivation) -> Outcome {
         let done = match &self.ran {
             Ok(done) => done,
             Err(error) => return Outcome::Retry(error.to_string()),

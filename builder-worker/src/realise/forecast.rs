@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 
+use super::outcome::Outcome;
+use super::run::installables;
 use crate::claims::Progress;
 use crate::evaluate::Derivation;
 use crate::events::Events;
 use crate::nix::{Nix, native, plain};
-use crate::realise::{Outcome, installables};
 
 /// What Nix says that it would do.
 #[derive(Debug)]
-pub(crate) struct Forecast {
+pub(super) struct Forecast {
     /// The derivations that would be built here.
     build: BTreeSet<String>,
     /// How many paths would be fetched.
@@ -22,7 +23,7 @@ pub(crate) struct Forecast {
 }
 
 impl Forecast {
-    pub(crate) async fn of(nix: &Nix, packages: &[&Derivation]) -> anyhow::Result<Self> {
+    pub(super) async fn of(nix: &Nix, packages: &[&Derivation]) -> anyhow::Result<Self> {
         Self::with(nix, packages, &[]).await
     }
 
@@ -51,14 +52,14 @@ impl Forecast {
     }
 
     /// What the events of a run are measured by.
-    pub(crate) fn events(&self, nix: &Nix, progress: &Progress) -> Events {
+    pub(super) fn events(&self, nix: &Nix, progress: &Progress) -> Events {
         let caches = !nix.settings().substituters.is_empty();
         let foreseen = caches.then(|| self.build.clone());
         Events::new(self.build.len(), self.fetch, foreseen, progress.clone())
     }
 
     /// Why a package is not even tried.
-    pub(crate) async fn refusal(&self, nix: &Nix, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
+    pub(super) async fn refusal(&self, nix: &Nix, package: &Derivation) -> anyhow::Result<Option<Outcome>> {
         if let Some(system) = self.foreign(package) {
             return Ok(Some(Outcome::failed(format!(
                 "`{}` has to be built on a machine for {}, which this registry does not have",
@@ -84,7 +85,7 @@ impl Forecast {
 
     /// Takes into account that a derivation is built although it was to be fetched: packages that need it get nothing from
     /// a cache. Says of each whether it is refused because of that.
-    pub(crate) async fn correct(
+    pub(super) async fn correct(
         &mut self,
         nix: &Nix,
         packages: &[&Derivation],
