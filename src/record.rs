@@ -350,4 +350,23 @@ mod tests {
         assert!(failed.is_current(9) && !failed.is_current(10));
         assert!(PackageRecord::NotFound { near: Vec::new() }.is_current(Seconds::MAX));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_lies_in_the_bucket_is_a_record_or_is_not(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), text in "\\PC{0,60}") {
+            let cut = br#"{"state":"ready","attribute":"a","name":"a-1","licenses":[],"priority":5,"outputs":[],"layers":[]}"#;
+            let at = bytes.len() % cut.len();
+            for record in [&bytes[..], text.as_bytes(), &cut[..at]] {
+                proptest::prop_assert!(serde_json::from_slice::<PackageRecord>(record).is_err());
+            }
+            proptest::prop_assert!(text.parse::<StorePath>().is_err());
+        }
+
+        #[test]
+        fn failures_come_back_as_they_were_written(reason in "\\PC{0,60}", log in "[\\x00-\\x7fé\u{1F600}]{0,60}", until in proptest::num::u64::ANY) {
+            let record = PackageRecord::Failed { reason, log, until };
+            let read = serde_json::from_str::<PackageRecord>(&serde_json::to_string(&record).unwrap());
+            proptest::prop_assert_eq!(read.unwrap(), record);
+        }
+    }
 }
