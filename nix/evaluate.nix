@@ -89,6 +89,7 @@ let
 
   outputs = drv: names: {
     inherit (drv) drvPath;
+    system = if isString (drv.system or null) then drv.system else null;
     outputs = map (name: { inherit name; path = (if drv ? ${name} then drv.${name} else drv).outPath; }) names;
   };
 

@@ -387,4 +387,18 @@ mod tests {
             2
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_name_or_is_not(text in "\\PC{0,40}", path in "([a-z0-9._/-]|shell/|arm64/){0,40}") {
+            for text in [text, path] {
+                let Ok(image) = Image::parse(&text, System::Amd64) else { continue };
+                // what was understood is a name again, for the same image
+                let again: Vec<String> = image.attributes().iter().map(|a| a.as_str().to_lowercase()).collect();
+                let again = Image::parse(&format!("{}/{}", image.system().architecture(), again.join("/")), System::Amd64);
+                let lower = |image: &Image| image.attributes().iter().map(|a| a.as_str().to_lowercase()).collect::<BTreeSet<_>>();
+                proptest::prop_assert_eq!(again.map(|again| lower(&again)), Ok(lower(&image)));
+            }
+        }
+    }
 }

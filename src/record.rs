@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,14 @@ use crate::source::Revision;
 
 /// Seconds since 1970-01-01 UTC. Only claims and times to live hold a time; nothing that is composed does.
 pub type Seconds = u64;
+
+/// The time, for what expires.
+#[must_use]
+pub fn now() -> Seconds {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
 
 /// What is known of a package at a revision, for a system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -340,5 +349,24 @@ mod tests {
         };
         assert!(failed.is_current(9) && !failed.is_current(10));
         assert!(PackageRecord::NotFound { near: Vec::new() }.is_current(Seconds::MAX));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_lies_in_the_bucket_is_a_record_or_is_not(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), text in "\\PC{0,60}") {
+            let cut = br#"{"state":"ready","attribute":"a","name":"a-1","licenses":[],"priority":5,"outputs":[],"layers":[]}"#;
+            let at = bytes.len() % cut.len();
+            for record in [&bytes[..], text.as_bytes(), &cut[..at]] {
+                proptest::prop_assert!(serde_json::from_slice::<PackageRecord>(record).is_err());
+            }
+            proptest::prop_assert!(text.parse::<StorePath>().is_err());
+        }
+
+        #[test]
+        fn failures_come_back_as_they_were_written(reason in "\\PC{0,60}", log in "[\\x00-\\x7fé\u{1F600}]{0,60}", until in proptest::num::u64::ANY) {
+            let record = PackageRecord::Failed { reason, log, until };
+            let read = serde_json::from_str::<PackageRecord>(&serde_json::to_string(&record).unwrap());
+            proptest::prop_assert_eq!(read.unwrap(), record);
+        }
     }
 }

@@ -114,6 +114,7 @@ mod tests {
         Route::parse(&Method::GET, path)
     }
 
+    /// Fault 7 of the predecessor: routes were matched on the raw request, with its query and its escapes.
     #[test]
     fn paths_are_read_from_their_end() {
         let manifest = |name: &str, reference: &str| Route::Manifest {

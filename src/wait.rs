@@ -4,7 +4,7 @@
 //! look at the store until the record is there or their time is up. Nothing here is needed for correctness: a store that
 //! ignores the condition, or a claim whose owner died, costs work and no more.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::job::{Job, Work};
 use crate::key::Subject;
 use crate::queue::Queue;
-use crate::record::{Claim, PackageRecord, Packed, Seconds, SourceRecord};
+use crate::record::{Claim, PackageRecord, Packed, SourceRecord, now};
 use crate::registry::error::Error;
 use crate::store::Store;
 
@@ -204,11 +204,4 @@ async fn read(store: &Store, subject: &Subject) -> Result<Option<Record>, Error>
         warn!(key = subject.key().path(), %error, "a record that cannot be read counts as missing");
         Ok(None)
     })
-}
-
-/// Seconds since 1970, for what expires.
-pub(crate) fn now() -> Seconds {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
 }

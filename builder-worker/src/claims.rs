@@ -1,13 +1,13 @@
 //! The claims of the job at hand: kept alive, and told what is being done.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use laminix::key::Subject;
-use laminix::record::{Claim, Seconds};
+use laminix::record::{Claim, Seconds, now};
 use laminix::store::Store;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// A phase reaches those who wait within this time; a store is not asked more often for one job.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -15,13 +15,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A claim is confirmed at least this often: several times within [`Claim::LIFE`].
 const CONFIRM: Duration = Duration::from_secs(15);
 
-/// Seconds since 1970, for what expires.
-#[must_use]
-pub fn now() -> Seconds {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
-}
+const STARTING: &str = "starting";
 
 /// What a job tells of itself: the phase that it is in.
 #[derive(Debug, Clone)]
@@ -31,7 +25,7 @@ impl Progress {
     /// A job that has just been received.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new("starting".to_owned()))
+        Self(watch::Sender::new(STARTING.to_owned()))
     }
 
     /// What is being done.
@@ -67,6 +61,9 @@ pub async fn keep<T>(store: &Store, subjects: &[Subject], progress: &Progress) -
     }
     loop {
         let phase = phases.borrow_and_update().clone();
+        if phase != STARTING {
+            info!("{phase}");
+        }
         for (subject, since) in &since {
             confirm(store, subject, *since, &phase).await;
         }

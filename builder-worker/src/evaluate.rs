@@ -5,17 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use laminix::name::{Attribute, System};
 use laminix::record::StorePath;
 use serde::{Deserialize, Serialize};
 
 use crate::near::near;
-use crate::nix::{CURRENT, Nix, plain};
+use crate::nix::{CURRENT, Nix};
 use crate::process::ProcessError;
-
-/// The most of a package set's own words that reaches a person.
-const WORDS: usize = 400;
+use crate::words::{last_words, line, not_a_package, refusal};
 
 /// What an attribute turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +65,8 @@ impl Derivation {
 pub struct Drv {
     /// The `.drv` file.
     pub drv_path: StorePath,
+    /// The system that it is built on, such as `x86_64-linux`, or `builtin`: on any; if it says one.
+    pub system: Option<String>,
     /// The wanted outputs.
     pub outputs: Vec<DrvOutput>,
 }
@@ -212,13 +211,13 @@ impl Evaluation<'_> {
         match run.args(["--argstr", "request"]).arg(&file).finish().await {
             // 2.8 prints what it has before it fails: the code comes first
             Ok(done) if done.status.success() => {
-                let answers: Vec<Answer> =
-                    serde_json::from_slice(&done.stdout).context("evaluate.nix answered in another form")?;
-                anyhow::ensure!(
-                    answers.len() == attributes.len(),
-                    "evaluate.nix left an attribute out"
-                );
-                Ok(Reply::Answers(answers))
+                // a set can make paths that are none, and 2.8 prints strings that are not UTF-8 as they are
+                let answers = serde_json::from_slice::<Vec<Answer>>(&done.stdout).ok();
+                let answers = answers.filter(|answers| answers.len() == attributes.len());
+                Ok(answers.map_or_else(
+                    || Reply::Died("what the package set says of it makes no sense".to_owned()),
+                    Reply::Answers,
+                ))
             }
             Ok(done) => Ok(Reply::Died(last_words(&done.tail_text(), self.set))),
             Err(ProcessError::Time(_, time)) => {
@@ -290,122 +289,5 @@ impl Evaluation<'_> {
                 Reply::Answers(_) => Evaluated::Failed(format!("the evaluation of `{attribute}` failed")),
             },
         })
-    }
-}
-
-fn refusal(
-    reason: &str,
-    name: &str,
-    licenses: &[String],
-    vulnerabilities: &[String],
-    system: System,
-) -> String {
-    match reason {
-        "unfree" if licenses.is_empty() => {
-            format!("`{name}` is unfree, and this registry serves free software")
-        }
-        "unfree" => format!(
-            "`{name}` is unfree ({}), and this registry serves free software",
-            licenses.join(", ")
-        ),
-        "broken" => format!("`{name}` is marked as broken in the package set"),
-        "insecure" => format!(
-            "`{name}` is marked as insecure in the package set: {}",
-            vulnerabilities.join(", ")
-        ),
-        "unsupported" => format!("`{name}` is not available for {system}"),
-        other => format!("`{name}` is refused by the package set: {other}"),
-    }
-}
-
-fn not_a_package(attribute: &Attribute, what: &str, names: &[String]) -> String {
-    let kind = match what {
-        "set" => {
-            let some: Vec<_> = names
-                .iter()
-                .take(3)
-                .map(|name| format!("{attribute}.{}", name.to_lowercase()))
-                .collect();
-            let hint = if some.is_empty() {
-                String::new()
-            } else {
-                format!(": name one of its members, such as {}", some.join(", "))
-            };
-            return format!("`{attribute}` is a set of packages, not a package{hint}");
-        }
-        "lambda" => "a function",
-        "null" => "nothing for this system",
-        "list" => "a list",
-        other => return format!("`{attribute}` is a value of type {other}, not a package"),
-    };
-    format!("`{attribute}` is {kind}, not a package")
-}
-
-/// One line of what a package set says of itself.
-fn line(text: &str) -> String {
-    let mut line = plain(text.as_bytes())
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    if let Some((at, _)) = line.char_indices().nth(WORDS) {
-        line.truncate(at);
-        line.push('…');
-    }
-    line
-}
-
-/// The message of the last error on stderr, without its trace and without paths of this machine.
-fn last_words(stderr: &str, set: &Path) -> String {
-    let text = plain(stderr.as_bytes());
-    let at = text.rfind("error: ").map_or(0, |at| at + "error: ".len());
-    let message = text[at..].lines().take_while(|text| {
-        let text = text.trim_start();
-        // where the error is, which only the set's author can use
-        !text.is_empty()
-            && !text.starts_with("at ")
-            && !text.starts_with('…')
-            && !text.starts_with("(use '--show-trace'")
-    });
-    let message = message.collect::<Vec<_>>().join(" ");
-    let message = message.replace(&format!("{}/", set.display()), "");
-    let words = line(&message);
-    if words.is_empty() {
-        "the evaluator ended without a word".to_owned()
-    } else {
-        words
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_a_set_are_found_in_every_versions_output() {
-        let set = Path::new("/state/trees/0/source");
-        for (stderr, words) in [
-            (
-                "\u{1b}[31;1merror:\u{1b}[0m 'x' has been renamed to/replaced by 'y'\n(use '--show-trace' to show detailed location information)",
-                "'x' has been renamed to/replaced by 'y'",
-            ),
-            (
-                "error:\n       … while calling the 'throw' builtin\n         at /state/trees/0/source/a.nix:1:2:\n\n       error: 'x' was removed",
-                "'x' was removed",
-            ),
-            (
-                "error: Package ‘a’ in /state/trees/0/source/a.nix:1 is bad\n\n       at /x:1:1:\n 1| throw",
-                "Package ‘a’ in a.nix:1 is bad",
-            ),
-            ("error: out of memory", "out of memory"),
-            ("", "the evaluator ended without a word"),
-        ] {
-            assert_eq!(last_words(stderr, set), words);
-        }
-        assert_eq!(
-            last_words(&format!("error: {}", "é".repeat(1000)), set)
-                .chars()
-                .count(),
-            WORDS + 1
-        );
     }
 }

@@ -11,12 +11,12 @@ use laminix::compose::BASE;
 use laminix::job::Work;
 use laminix::key::{Key, PackageRef, Subject, TagRef};
 use laminix::name::{Attribute, Image, System, Tag};
-use laminix::record::{Compression, PackageRecord, SourceRecord, StorePath};
+use laminix::record::{Compression, PackageRecord, SourceRecord, StorePath, now};
 use laminix::source::Revision;
 use laminix::store::Store;
 use tracing::info;
 
-use crate::claims::{Progress, now};
+use crate::claims::Progress;
 use crate::closure::closure;
 use crate::evaluate::{Derivation, Evaluated, Evaluation};
 use crate::merge::merge;

@@ -40,4 +40,5 @@ pub mod realise;
 pub mod source;
 pub mod tree;
 pub mod upload;
+mod words;
 pub mod worker;

@@ -37,7 +37,11 @@ async fn work(config: Config) -> anyhow::Result<()> {
     let nix = Nix::open(config.nix).await?;
     forget_roots(&nix)?;
     let resolver = Resolver::open(config.shared.source, &config.state, config.branches, config.hosts)?;
-    let packer = Packer::new("/".as_ref(), &config.state.join("work"), available_parallelism()?)?;
+    let work = config.state.join("work");
+    // what a worker that was killed has left there
+    std::fs::remove_dir_all(&work)?;
+    std::fs::create_dir(&work)?;
+    let packer = Packer::new("/".as_ref(), &work, available_parallelism()?)?;
     let workshop = Workshop {
         store,
         resolver,
@@ -45,11 +49,7 @@ async fn work(config: Config) -> anyhow::Result<()> {
         packer: Arc::new(packer),
         compression: config.compression,
     };
-    let worker = Worker {
-        workshop,
-        queue,
-        jobs: config.jobs.get(),
-    };
+    let worker = Worker::new(workshop, queue, config.jobs.get());
     tracing::info!(source = %worker.workshop.resolver.source(), jobs = worker.jobs, "taking jobs");
     worker.run(signal()).await;
     Ok(())

@@ -1,6 +1,6 @@
 //! The worker's loop: deliveries off the queue, several at once, each with its heartbeat.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use laminix::queue::{Delivery, Queue, QueueError, Receipt};
@@ -28,9 +28,24 @@ pub struct Worker {
     pub queue: Queue,
     /// Jobs at once.
     pub jobs: usize,
+    abandoned: Abandoned,
 }
 
+/// Deliveries whose job was broken off.
+type Abandoned = Arc<Mutex<Vec<Receipt>>>;
+
 impl Worker {
+    /// A worker that does so many jobs at once.
+    #[must_use]
+    pub fn new(workshop: Workshop, queue: Queue, jobs: usize) -> Self {
+        Self {
+            workshop,
+            queue,
+            jobs,
+            abandoned: Abandoned::default(),
+        }
+    }
+
     /// Takes jobs until `stop` is done. Jobs that are under way then are given back for another worker.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let worker = Arc::new(self);
@@ -64,6 +79,12 @@ impl Worker {
         }
         info!(jobs = running.len(), "stopping");
         running.shutdown().await;
+        let abandoned = std::mem::take(&mut *lock(&worker.abandoned));
+        for receipt in abandoned {
+            if let Err(error) = worker.queue.extend(&receipt, Duration::ZERO).await {
+                warn!(%error, "cannot give a job back");
+            }
+        }
     }
 
     async fn take(&self, delivery: Delivery) {
@@ -77,8 +98,8 @@ impl Worker {
                 Some(reason) => self.park(&receipt, &reason).await,
                 None => {
                     let unsettled = Unsettled {
-                        queue: self.queue.clone(),
                         receipt: Some(receipt.clone()),
+                        abandoned: Arc::clone(&self.abandoned),
                     };
                     let span = info_span!("job", attempt);
                     let settled = self.attempt(&job.work, attempt, &receipt).instrument(span).await;
@@ -150,10 +171,10 @@ fn cause(error: &QueueError) -> String {
         .unwrap_or_default()
 }
 
-/// A delivery whose job is under way. If that is broken off, the message goes back to the queue at once.
+/// A delivery whose job is under way. If that is broken off, the message is to go back to the queue.
 struct Unsettled {
-    queue: Queue,
     receipt: Option<Receipt>,
+    abandoned: Abandoned,
 }
 
 impl Unsettled {
@@ -164,15 +185,10 @@ impl Unsettled {
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        let (Some(receipt), Ok(runtime)) = (self.receipt.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        let queue = self.queue.clone();
-        runtime.spawn(async move {
-            if let Err(error) = queue.extend(&receipt, Duration::ZERO).await {
-                warn!(%error, "cannot give a job back");
-            }
-        });
+        lock(&self.abandoned).extend(self.receipt.take());
     }
+}
+
+fn lock(abandoned: &Abandoned) -> MutexGuard<'_, Vec<Receipt>> {
+    abandoned.lock().unwrap_or_else(PoisonError::into_inner)
 }

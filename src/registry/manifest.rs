@@ -17,8 +17,8 @@ use crate::compose::manifest::{DOCKER, OCI};
 use crate::digest::Digest;
 use crate::key::Key;
 use crate::name::{Image, Tag};
-use crate::record::{Claim, ImageRecord};
-use crate::wait::{Waiter, now};
+use crate::record::{Claim, ImageRecord, now};
+use crate::wait::Waiter;
 
 impl Parts {
     pub(super) async fn manifest(

@@ -11,9 +11,9 @@ use super::error::Error;
 use crate::job::Work;
 use crate::key::{Subject, TagRef};
 use crate::name::Tag;
-use crate::record::{Claim, SourceRecord};
+use crate::record::{Claim, SourceRecord, now};
 use crate::source::{Revision, Source};
-use crate::wait::{Record, Waited, Waiter, now};
+use crate::wait::{Record, Waited, Waiter};
 
 /// A revision is remembered this long: short against the time in which a channel moves, long against a burst of pulls.
 const REMEMBERED: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use laminix::key::{Key, PackageRef, TagRef};
 use laminix::name::{Attribute, System, Tag};
 use laminix::queue::Queue;
 use laminix::record::{
-    Compression, Content, Layer, Node, Output, Package, PackageRecord, Packed, SourceRecord,
+    Compression, Content, Layer, Node, Output, Package, PackageRecord, Packed, SourceRecord, now,
 };
 use laminix::registry::App;
 use laminix::source::{Revision, Source};
@@ -252,11 +252,4 @@ impl Registry {
         self.queue.complete(&delivery.receipt).await.expect("complete");
         work
     }
-}
-
-pub(crate) fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs()
 }

@@ -2,7 +2,8 @@
 
 use laminix::record::PackageRecord;
 
-use crate::fixture::{Registry, now};
+use crate::fixture::Registry;
+use laminix::record::now;
 
 /// The most that a terminal of docker or podman shows of an error without becoming unreadable.
 const LIMIT: usize = 4000;

@@ -9,7 +9,7 @@ use laminix::queue::spool::SpoolQueue;
 use laminix::queue::{Depth, Queue};
 
 /// Short, so that a test can outwait it; a spool counts in milliseconds.
-const VISIBILITY: Duration = Duration::from_millis(400);
+const VISIBILITY: Duration = Duration::from_secs(1);
 const NOTHING: Duration = Duration::ZERO;
 
 async fn spool() -> (tempfile::TempDir, Queue) {
@@ -70,11 +70,11 @@ async fn contract(queue: &Queue) {
     queue.send(&job("later")).await.unwrap();
     let delivery = queue.receive(NOTHING).await.unwrap().unwrap();
     queue
-        .give_back(&delivery.receipt, Duration::from_secs(1), "later")
+        .give_back(&delivery.receipt, VISIBILITY * 3, "later")
         .await
         .unwrap();
     assert!(queue.receive(VISIBILITY).await.unwrap().is_none());
-    let delivery = queue.receive(Duration::from_secs(2)).await.unwrap().unwrap();
+    let delivery = queue.receive(VISIBILITY * 5).await.unwrap().unwrap();
     queue.complete(&delivery.receipt).await.unwrap();
 }
 

@@ -8,7 +8,8 @@ use laminix::key::{Key, TagRef};
 use laminix::queue::Depth;
 use laminix::record::SourceRecord;
 
-use crate::fixture::{Registry, now};
+use crate::fixture::Registry;
+use laminix::record::now;
 
 const HELLO: &str = "/v2/hello/manifests/latest";
 

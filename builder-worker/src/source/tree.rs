@@ -15,6 +15,7 @@ use tempfile::TempDir;
 const KEPT: usize = 8;
 
 const NAME: &str = "source";
+const DRAFT: &str = ".draft-";
 
 /// The copies of one source.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Trees {
     /// A directory to fill. It is removed when it is dropped.
     pub(super) fn draft(&self) -> io::Result<Draft> {
         let directory = tempfile::Builder::new()
-            .prefix(".draft-")
+            .prefix(DRAFT)
             .tempdir_in(&self.directory)?;
         fs::create_dir(directory.path().join(NAME))?;
         Ok(Draft(directory))
@@ -78,6 +79,11 @@ impl Trees {
         let mut trees = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(DRAFT) {
+                // of a worker that was killed
+                fs::remove_dir_all(entry.path())?;
+                continue;
+            }
             let age = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             trees.push((std::cmp::Reverse(age), entry.path()));
         }

@@ -5,8 +5,15 @@
     reason = "clippy knows test functions, not what helps them"
 )]
 
+mod bench;
+mod cache;
+mod evaluate;
 mod fixture;
+mod isolation;
 mod merge;
 mod pack;
+mod process;
+mod realise;
+mod source;
 mod tree;
 mod upload;

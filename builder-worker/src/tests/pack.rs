@@ -289,18 +289,22 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
         file.write_all(&[2]).unwrap();
     };
     for change in [&truncate as &(dyn Fn(&File) + Sync), &grow, &write] {
+        over.store(false, Ordering::Relaxed);
+        // changes have begun before packing does: on a machine under load it may be over before the first
+        let begun = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
-            over.store(false, Ordering::Relaxed);
-            let packing = scope.spawn(|| {
-                let result = packer.pack(std::slice::from_ref(&content), Compression::Gzip);
-                over.store(true, Ordering::Relaxed);
-                result
-            });
-            let file = File::options().write(true).open(&path).unwrap();
-            while !over.load(Ordering::Relaxed) {
+            scope.spawn(|| {
+                let file = File::options().write(true).open(&path).unwrap();
                 change(&file);
-            }
-            assert!(packing.join().unwrap().is_err());
+                begun.wait();
+                while !over.load(Ordering::Relaxed) {
+                    change(&file);
+                }
+            });
+            begun.wait();
+            let result = packer.pack(std::slice::from_ref(&content), Compression::Gzip);
+            over.store(true, Ordering::Relaxed);
+            assert!(result.is_err());
         });
         fs::write(&path, vec![1; SIZE as usize]).unwrap();
     }
