@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::job::{Job, Work};
 use crate::key::Subject;
 use crate::queue::Queue;
-use crate::record::{Claim, PackageRecord, Packed, SourceRecord, now};
+use crate::record::{Claim, PackageRecord, Packed, Seconds, SourceRecord, now};
 use crate::registry::error::Error;
 use crate::store::Store;
 
@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Claims are looked after this often: whether somebody still stands behind them.
 const RECLAIM: Duration = Duration::from_secs(10);
+
+/// Whoever was first to claim has this many seconds to claim the rest of what is missing.
+const HEAD_START: Seconds = 3;
 
 /// A record that a worker has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +88,6 @@ impl Waiter<'_> {
     ) -> Result<Waited, Error> {
         let mut pause = FIRST_LOOK;
         let mut claimed: Option<Instant> = None;
-        let mut looked = false;
         loop {
             let records = self.look(subjects).await?;
             let missing: Vec<&Subject> = subjects
@@ -97,15 +99,10 @@ impl Waiter<'_> {
             if missing.is_empty() {
                 return Ok(Waited::There(records.into_iter().flatten().collect()));
             }
-            // Whoever has the first of these is about to claim the others: to take some of them away would make two jobs
-            // of one. So at the first look only, one who comes second leaves it at that.
-            let second = !looked && !self.claim(missing[0]).await?;
-            if !second && claimed.is_none_or(|at| at.elapsed() >= RECLAIM) {
-                let mine = if looked { None } else { Some(missing[0]) };
-                self.ask(&missing, mine, &work).await?;
+            let due = claimed.is_none_or(|at| at.elapsed() >= RECLAIM);
+            if due && self.turn(missing[0]).await? && self.ask(&missing, &work).await? {
                 claimed = Some(Instant::now());
             }
-            looked = true;
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Waited::Late(self.claims(&missing).await?));
@@ -115,24 +112,38 @@ impl Waiter<'_> {
         }
     }
 
-    /// Asks for what nobody makes yet, and does not wait. One of these may be claimed by the caller already.
+    /// Whether it is our turn to claim. Whoever has claimed the first of what is missing is about to claim the rest, and
+    /// to take some of that away would make two jobs of one.
+    async fn turn(&self, first: &Subject) -> Result<bool, Error> {
+        let claim = self
+            .store
+            .get(&first.claim())
+            .await?
+            .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+        Ok(claim.is_none_or(|claim| now().saturating_sub(claim.since) >= HEAD_START))
+    }
+
+    /// Asks for what nobody makes yet, and does not wait. Says whether all of it is claimed by now; if not, somebody else
+    /// is about to.
     ///
     /// # Errors
     /// When the store or the queue fails.
     pub async fn ask(
         &self,
         missing: &[&Subject],
-        mine: Option<&Subject>,
         work: &impl Fn(&[&Subject]) -> Vec<Work>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut won = Vec::new();
         for subject in missing {
-            if mine == Some(*subject) || self.claim(subject).await? {
+            if self.claim(subject).await? {
                 won.push(*subject);
+            } else if won.is_empty() && !self.turn(subject).await? {
+                // somebody was faster by a moment
+                return Ok(false);
             }
         }
         if won.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         for work in work(&won) {
             info!(work = ?work, "asking a worker");
@@ -143,36 +154,45 @@ impl Waiter<'_> {
                 return Err(error.into());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the subject is ours to ask for.
     async fn claim(&self, subject: &Subject) -> Result<bool, Error> {
         let key = subject.claim();
+        // read first: those who come later write nothing, also on a store that ignores the condition
+        let held = self
+            .store
+            .get(&key)
+            .await?
+            .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+        if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
+            return Ok(false);
+        }
         let claim = Claim {
             since: now(),
             seen: now(),
             phase: "waiting for a builder".to_owned(),
         };
         let body = Bytes::from(serde_json::to_vec(&claim).map_err(Error::internal)?);
-        if self.store.create(&key, body.clone()).await? {
-            return Ok(true);
-        }
-        let void = match self.store.get(&key).await? {
-            Some(bytes) => {
-                serde_json::from_slice::<Claim>(&bytes).map_or(true, |claim| !claim.is_current(now()))
-            }
-            // released just now: the record is there, or the next look claims again
-            None => false,
-        };
-        if void {
+        if held.is_some() {
             warn!(
                 key = key.path(),
                 "a claim that nobody stands behind is taken over"
             );
             self.store.put(&key, body).await?;
+            return Ok(true);
         }
-        Ok(void)
+        if self.store.create(&key, body.clone()).await? {
+            return Ok(true);
+        }
+        // created meanwhile by another, or something that is no claim lies there
+        let current = self.store.get(&key).await?;
+        if current.is_some_and(|bytes| serde_json::from_slice::<Claim>(&bytes).is_err()) {
+            self.store.put(&key, body).await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     async fn claims(&self, subjects: &[&Subject]) -> Result<Vec<Claim>, Error> {

@@ -123,10 +123,7 @@ impl Parts {
                 queue: &queue,
                 until: Instant::now(),
             };
-            if let Err(error) = waiter
-                .ask(&[&subject], None, &|_: &[&Subject]| work.clone())
-                .await
-            {
+            if let Err(error) = waiter.ask(&[&subject], &|_: &[&Subject]| work.clone()).await {
                 warn!(?error, "cannot ask for a refresh");
             }
         });

@@ -137,7 +137,7 @@ async fn a_claim_that_is_let_go_is_taken_at_the_next_hop() {
 /// Two images that share a package: its build is under way, and only the rest is asked for.
 #[tokio::test]
 async fn what_somebody_else_builds_is_not_asked_for_twice() {
-    let registry = Registry::with(&[("LAMINIX_HOP", "1s")]).await;
+    let registry = Registry::with(&[("LAMINIX_HOP", "8s")]).await;
     registry.warm().await;
     assert_eq!(registry.get("/v2/curl/git/manifests/latest").await.status, 307);
     assert_eq!(registry.get("/v2/curl/jq/manifests/latest").await.status, 307);
