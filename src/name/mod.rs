@@ -9,13 +9,19 @@
 //! first in byte order is found). A leading `_` before a digit may be left out (`7zz` finds `_7zz`), and capitals
 //! are found by their lower-case form.
 
+mod attribute;
+mod tag;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+
+pub use self::attribute::Attribute;
+pub(crate) use self::attribute::constant;
+pub use self::tag::Tag;
 
 /// What `shell` stands for: a shell that one can work in.
 pub const SHELL: [&str; 4] = ["bashInteractive", "coreutils", "moreutils", "nano"];
@@ -29,7 +35,6 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
     let component = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*";
     pattern(&format!(r"\A{component}(?:/{component})*\z"))
 });
-static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\z"));
 
 #[expect(
     clippy::expect_used,
@@ -57,63 +62,6 @@ pub enum NameError {
     /// Not an attribute path.
     #[error("an attribute path is names parted by dots, of letters, digits, `_`, `-`, `+` and `'`")]
     Attribute,
-}
-
-/// The path of an attribute in a package set, as it was asked for or as it was found: `python3Packages.numpy`.
-///
-/// Each level is a non-empty string of letters, digits, `_`, `-`, `+` and `'`, so the dotted form is unambiguous.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Attribute(String);
-
-impl Attribute {
-    /// The levels, outermost first. There is at least one.
-    pub fn levels(&self) -> impl Iterator<Item = &str> {
-        self.0.split('.')
-    }
-
-    /// The dotted form.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Attribute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Attribute {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-+'".contains(&b);
-        let good = text.len() <= NAME_LIMIT
-            && text
-                .split('.')
-                .all(|level| !level.is_empty() && level.bytes().all(allowed));
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::Attribute)
-        }
-    }
-}
-
-impl TryFrom<String> for Attribute {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<Attribute> for String {
-    fn from(attribute: Attribute) -> Self {
-        attribute.0
-    }
 }
 
 /// The systems that images are made for.
@@ -221,63 +169,6 @@ impl Meta {
             "arm64" => Some(Self::System(System::Arm64)),
             _ => None,
         }
-    }
-}
-
-/// An attribute that is written in this crate, not asked for.
-pub(crate) fn constant(text: &str) -> Attribute {
-    debug_assert!(text.parse::<Attribute>().is_ok());
-    Attribute(text.to_owned())
-}
-
-/// A tag, by the distribution spec's grammar.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Tag(String);
-
-impl Tag {
-    /// The tag that clients ask for when a person names none.
-    #[must_use]
-    pub fn latest() -> Self {
-        Self("latest".to_owned())
-    }
-
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Tag {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        if TAG.is_match(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::Tag)
-        }
-    }
-}
-
-impl TryFrom<String> for Tag {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<Tag> for String {
-    fn from(tag: Tag) -> Self {
-        tag.0
     }
 }
 
