@@ -23,6 +23,9 @@ const PROBE: &str = include_str!("../../nix/probe.nix");
 /// Queries of the local database take milliseconds; a machine under load may take longer.
 const QUERY_TIME: Duration = Duration::from_secs(120);
 
+/// Between SIGTERM and SIGKILL for an evaluation.
+const EVALUATION_GRACE: Duration = Duration::from_millis(200);
+
 /// The probe is one shell command.
 const PROBE_TIME: Duration = Duration::from_secs(60);
 
@@ -144,6 +147,8 @@ impl Nix {
             .arg("-I")
             .arg(self.settings.state.join("expressions"))
             .time(self.settings.evaluation_time)
+            // it starts nothing, and hears no signal while it calculates
+            .grace(EVALUATION_GRACE)
     }
 
     /// A command that asks or changes the store.

@@ -38,6 +38,7 @@ pub struct Run {
     time: Duration,
     stdout_limit: usize,
     end_only: bool,
+    grace: Duration,
     address_space: Option<u64>,
 }
 
@@ -91,6 +92,7 @@ impl Run {
             time: Duration::from_secs(60),
             stdout_limit: 64 << 20,
             end_only: false,
+            grace: GRACE,
             address_space: None,
         }
     }
@@ -128,6 +130,13 @@ impl Run {
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
+        self
+    }
+
+    /// The time between SIGTERM and SIGKILL, for what has nothing to tidy up.
+    #[must_use]
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.grace = time;
         self
     }
 
@@ -220,7 +229,8 @@ impl Run {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        Ok(Group { id, child })
+        let grace = self.grace;
+        Ok(Group { id, child, grace })
     }
 }
 
@@ -228,17 +238,18 @@ impl Run {
 struct Group {
     id: Option<Pid>,
     child: Child,
+    grace: Duration,
 }
 
 impl Group {
     /// Makes sure that nothing of it is left. Nothing happens where all has ended by itself.
     async fn end(mut self) {
         let Some(id) = self.id.take() else { return };
-        end(id, &mut self.child).await;
+        end(id, &mut self.child, self.grace).await;
     }
 }
 
-async fn end(id: Pid, child: &mut Child) {
+async fn end(id: Pid, child: &mut Child, grace: Duration) {
     if kill_process_group(id, Signal::TERM).is_err() {
         return;
     }
@@ -248,7 +259,7 @@ async fn end(id: Pid, child: &mut Child) {
             tokio::time::sleep(POLL).await;
         }
     };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
+    if tokio::time::timeout(grace, ended).await.is_err() {
         warn!(group = id.as_raw_nonzero().get(), "processes had to be killed");
         let _ = kill_process_group(id, Signal::KILL);
         drop(child.wait().await);
@@ -260,6 +271,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         let _ = kill_process_group(id, Signal::TERM);
+        let grace = self.grace;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let ended = async {
@@ -268,7 +280,7 @@ impl Drop for Group {
                         tokio::time::sleep(POLL).await;
                     }
                 };
-                if tokio::time::timeout(GRACE, ended).await.is_err() {
+                if tokio::time::timeout(grace, ended).await.is_err() {
                     let _ = kill_process_group(id, Signal::KILL);
                 }
             });
