@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use laminix::config::Config;
+use laminix::config::{Config, environment};
 use laminix::queue::Queue;
 use laminix::registry::App;
 use laminix::server;
@@ -41,8 +41,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Vec<String>> {
-    let config = Config::parse(&laminix::config::environment)?;
-    let store = Store::open(&config.store).await.map_err(|error| vec![error])?;
+    let config = Config::parse(&environment)?;
+    let store = Store::open(&config.store, &environment)
+        .await
+        .map_err(|error| vec![error])?;
     let queue = Queue::open(&config.queue).await.map_err(|error| vec![error])?;
     let listen = config.listen;
     let served = server::serve(App::new(config, store, queue), listen, server::signal()).await;

@@ -1,7 +1,7 @@
 //! Blobs (distribution-spec, "Pulling blobs"): the object store gives them out, at URLs that are signed here.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
-use http::{HeaderName, Response, StatusCode};
+use http::{HeaderName, Method, Response, StatusCode};
 
 use super::error::Error;
 use super::{Parts, set};
@@ -13,7 +13,7 @@ impl Parts {
     /// A redirect, with no call to the store: whether the blob is there, its answer tells.
     pub(super) async fn blob(&self, digest: &str) -> Result<Response<Body>, Error> {
         let digest: Digest = digest.parse().map_err(|_| Error::DigestInvalid)?;
-        let url = self.store.presign(&digest).await?;
+        let url = self.store.presign(&digest, &Method::GET).await?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
         set(&mut response, LOCATION, &url);

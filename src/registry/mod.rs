@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::config::Config;
 use crate::queue::Queue;
 use crate::route::Route;
-use crate::store::Store;
+use crate::store::{Place, Store};
 
 /// The registry as a value: from a request to a response. Clones share it.
 #[derive(Debug, Clone)]
@@ -98,11 +98,12 @@ impl App {
             }
             Route::Page => app.page(headers).await,
             Route::Health => text("ok\n"),
-            Route::Object => match &app.store {
-                Store::File(store) => {
+            Route::Object => match app.store.place() {
+                Place::File(store) => {
                     let target = uri.path_and_query().map_or("/", |target| target.as_str());
                     store.serve(method, target, headers).await
                 }
+                Place::S3(_) => return Err(Error::NotFound),
             },
             Route::Method => return Err(Error::Unsupported("only GET and HEAD are answered here")),
             Route::Unknown => return Err(Error::NotFound),
