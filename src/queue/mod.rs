@@ -92,7 +92,7 @@ impl Queue {
     pub async fn send(&self, job: &Job) -> Result<(), QueueError> {
         match self {
             Self::Spool(queue) => queue.send(job).await,
-            Self::Sqs(queue) => queue.send(job).await,
+            Self::Sqs(queue) => Box::pin(queue.send(job)).await,
         }
     }
 
@@ -103,7 +103,7 @@ impl Queue {
     pub async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
         match self {
             Self::Spool(queue) => queue.receive(wait).await,
-            Self::Sqs(queue) => queue.receive(wait).await,
+            Self::Sqs(queue) => Box::pin(queue.receive(wait)).await,
         }
     }
 
@@ -114,7 +114,7 @@ impl Queue {
     pub async fn extend(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.extend(receipt, time).await,
-            (Self::Sqs(queue), Receipt::Sqs(receipt)) => queue.extend(receipt, time).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.extend(receipt, time)).await,
             (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
@@ -126,7 +126,7 @@ impl Queue {
     pub async fn complete(&self, receipt: &Receipt) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.complete(receipt).await,
-            (Self::Sqs(queue), Receipt::Sqs(receipt)) => queue.complete(receipt).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.complete(receipt)).await,
             (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
@@ -144,7 +144,9 @@ impl Queue {
     ) -> Result<bool, QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.give_back(receipt, delay, reason).await,
-            (Self::Sqs(queue), Receipt::Sqs(receipt)) => queue.give_back(receipt, delay, reason).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => {
+                Box::pin(queue.give_back(receipt, delay, reason)).await
+            }
             (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
@@ -156,7 +158,7 @@ impl Queue {
     pub async fn park(&self, receipt: &Receipt, reason: &str) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.park(receipt, reason).await,
-            (Self::Sqs(queue), Receipt::Sqs(receipt)) => queue.park(receipt, reason).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.park(receipt, reason)).await,
             (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
@@ -168,7 +170,7 @@ impl Queue {
     pub async fn depth(&self) -> Result<Depth, QueueError> {
         match self {
             Self::Spool(queue) => queue.depth().await,
-            Self::Sqs(queue) => queue.depth().await,
+            Self::Sqs(queue) => Box::pin(queue.depth()).await,
         }
     }
 }

@@ -111,7 +111,7 @@ impl Store {
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         match self.call() {
             Place::File(store) => store.get(key).await,
-            Place::S3(store) => store.get(key).await,
+            Place::S3(store) => Box::pin(store.get(key)).await,
         }
     }
 
@@ -122,7 +122,7 @@ impl Store {
     pub async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         match self.call() {
             Place::File(store) => store.size(key).await,
-            Place::S3(store) => store.size(key).await,
+            Place::S3(store) => Box::pin(store.size(key)).await,
         }
     }
 
@@ -133,7 +133,7 @@ impl Store {
     pub async fn put(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
         match self.call() {
             Place::File(store) => store.put(key, body).await,
-            Place::S3(store) => store.put(key, body).await,
+            Place::S3(store) => Box::pin(store.put(key, body)).await,
         }
     }
 
@@ -145,7 +145,7 @@ impl Store {
     pub async fn create(&self, key: &Key, body: Bytes) -> Result<bool, StoreError> {
         match self.call() {
             Place::File(store) => store.create(key, body).await,
-            Place::S3(store) => store.create(key, body).await,
+            Place::S3(store) => Box::pin(store.create(key, body)).await,
         }
     }
 
@@ -156,7 +156,7 @@ impl Store {
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self.call() {
             Place::File(store) => store.delete(key).await,
-            Place::S3(store) => store.delete(key).await,
+            Place::S3(store) => Box::pin(store.delete(key)).await,
         }
     }
 
@@ -167,7 +167,7 @@ impl Store {
     pub async fn upload(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {
         match self.call() {
             Place::File(store) => store.upload(digest, file).await,
-            Place::S3(store) => store.upload(digest, file).await,
+            Place::S3(store) => Box::pin(store.upload(digest, file)).await,
         }
     }
 
@@ -178,7 +178,7 @@ impl Store {
     pub async fn download(&self, digest: &Digest, file: &Path) -> Result<bool, StoreError> {
         match self.call() {
             Place::File(store) => store.download(digest, file).await,
-            Place::S3(store) => store.download(digest, file).await,
+            Place::S3(store) => Box::pin(store.download(digest, file)).await,
         }
     }
 
@@ -189,7 +189,7 @@ impl Store {
     pub async fn intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         match self.call() {
             Place::File(store) => store.intact(digest, size).await,
-            Place::S3(store) => store.intact(digest, size).await,
+            Place::S3(store) => Box::pin(store.intact(digest, size)).await,
         }
     }
 
@@ -201,7 +201,7 @@ impl Store {
     pub async fn presign(&self, digest: &Digest, method: &http::Method) -> Result<String, StoreError> {
         match &self.place {
             Place::File(store) => Ok(store.presign(digest)),
-            Place::S3(store) => store.presign(digest, method).await,
+            Place::S3(store) => Box::pin(store.presign(digest, method)).await,
         }
     }
 }

@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_file_of_any_size_has_few_enough_parts() {
         assert_eq!(part_size(WHOLE + 1), PART);
-        for size in [1 << 30, 200 << 30, 5 << 40] {
+        for size in [1u64 << 30, 200 << 30, 5 << 40] {
             assert!(size.div_ceil(part_size(size)) <= PARTS, "{size}");
         }
         // all that may be in memory at once
