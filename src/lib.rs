@@ -42,6 +42,7 @@ pub mod digest;
 pub mod gzip;
 pub mod job;
 pub mod key;
+pub mod lambda;
 pub mod log;
 pub mod name;
 pub mod queue;
