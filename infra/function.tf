@@ -19,9 +19,10 @@ locals {
     var.function_environment,
   )
 
-  # one secret hides the whole map in a plan: where there is none, all of it can be read
-  function_secrets     = nonsensitive(length(var.store_secrets.function) > 0)
-  function_environment = local.function_secrets ? merge(local.function_plain, var.store_secrets.function) : local.function_plain
+  # the names are no secret; so a plan still shows all the other values
+  function_environment = merge(local.function_plain, {
+    for name in nonsensitive(keys(var.store_secrets.function)) : name => var.store_secrets.function[name]
+  })
 }
 
 # made here and not by Lambda, whose own would be kept for ever

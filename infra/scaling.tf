@@ -136,7 +136,7 @@ resource "aws_cloudwatch_metric_alarm" "idle" {
   metric_query {
     id          = "idle"
     label       = "workers without a job"
-    expression  = "IF((capacity > ${var.worker_min}) AND (visible + inflight < 1), 1, 0)"
+    expression  = "IF((capacity > ${var.worker_min}) AND ((visible + inflight) < 1), 1, 0)"
     return_data = true
   }
 
