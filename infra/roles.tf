@@ -53,7 +53,7 @@ data "aws_iam_policy_document" "function" {
   # For a key that is absent S3 answers 404 only to those who may list, 403 to all others, and absence is what the
   # function asks for all day. S3's documentation does not say what s3:prefix is in that check. Ceph's s3-tests
   # (test_head_object_404_with_policy_prefix) hold that it is the key itself; others say that it is not there at all.
-  # With ...IfExists both give 404, and a listing under any other prefix is refused. What this cannot keep from a role:
+  # So there is a statement for either; a listing under any other prefix is refused. What this cannot keep from a role:
   # to list the names under the prefixes that it may read, and to list without naming a prefix, which gives all names
   # of the bucket. Contents stay as they are limited above.
   dynamic "statement" {
@@ -65,9 +65,25 @@ data "aws_iam_policy_document" "function" {
       resources = [local.bucket_arn]
 
       condition {
-        test     = "StringLikeIfExists"
+        test     = "StringLike"
         variable = "s3:prefix"
         values   = [for prefix in local.read_by_function : "${prefix}/*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.store_here ? [1] : []
+
+    content {
+      sid       = "AbsentWithoutPrefix"
+      actions   = ["s3:ListBucket"]
+      resources = [local.bucket_arn]
+
+      condition {
+        test     = "Null"
+        variable = "s3:prefix"
+        values   = ["true"]
       }
     }
   }
@@ -101,7 +117,7 @@ data "aws_iam_policy_document" "function" {
   statement {
     sid       = "Log"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = ["${local.log_group_arn}:${local.function_log}:log-stream:*"]
+    resources = ["${local.log_group_arn}:${local.function_log}:*"]
   }
 }
 
@@ -144,9 +160,25 @@ data "aws_iam_policy_document" "worker" {
       resources = [local.bucket_arn]
 
       condition {
-        test     = "StringLikeIfExists"
+        test     = "StringLike"
         variable = "s3:prefix"
         values   = [for prefix in local.read_by_worker : "${prefix}/*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.store_here ? [1] : []
+
+    content {
+      sid       = "AbsentWithoutPrefix"
+      actions   = ["s3:ListBucket"]
+      resources = [local.bucket_arn]
+
+      condition {
+        test     = "Null"
+        variable = "s3:prefix"
+        values   = ["true"]
       }
     }
   }
@@ -203,7 +235,7 @@ data "aws_iam_policy_document" "worker" {
   statement {
     sid       = "Log"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = ["${local.log_group_arn}:${local.worker_log}:log-stream:*"]
+    resources = ["${local.log_group_arn}:${local.worker_log}:*"]
   }
 }
 
