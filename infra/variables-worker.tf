@@ -52,7 +52,7 @@ variable "worker_spot" {
 }
 
 variable "worker_ami" {
-  description = "The image of the instances. Empty: the newest Debian 12."
+  description = "The image of the instances. Empty: the newest Debian 13."
   type        = string
   default     = ""
 

@@ -9,7 +9,8 @@ locals {
     arm64 = ["c7g.xlarge", "c6g.xlarge", "m7g.xlarge", "m6g.xlarge"]
   }[local.architecture]
 
-  artifact_key = "deploy/laminix-builder"
+  # the name changes with the content: an instance that starts during a change still finds what it was told to fetch
+  artifact_key = local.worker ? "deploy/laminix-builder-${substr(local.worker_sha256, 0, 16)}" : ""
   secrets_key  = "deploy/worker.env"
 
   worker_environment = merge(
@@ -58,16 +59,23 @@ resource "aws_s3_object" "worker" {
   tags        = var.tags
 
   depends_on = [aws_s3_bucket_server_side_encryption_configuration.store]
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # User data can be read by everybody who may describe launch templates, so keys do not go there: they lie beside the
 # binary, where only the worker's role reads.
 resource "aws_s3_object" "secrets" {
-  count   = local.worker_secrets ? 1 : 0
-  bucket  = aws_s3_bucket.store.id
-  key     = local.secrets_key
-  content = join("", [for name, value in var.store_secrets.worker : "${name}=${jsonencode(value)}\n"])
-  tags    = var.tags
+  count  = local.worker_secrets ? 1 : 0
+  bucket = aws_s3_bucket.store.id
+  key    = local.secrets_key
+  content = join("", [
+    # as systemd reads it: within quotes a line end is one, and only these two have to be escaped
+    for name, value in var.store_secrets.worker : "${name}=\"${replace(replace(value, "\\", "\\\\"), "\"", "\\\"")}\"\n"
+  ])
+  tags = var.tags
 
   depends_on = [aws_s3_bucket_server_side_encryption_configuration.store]
 }
@@ -79,6 +87,7 @@ resource "aws_cloudwatch_log_group" "worker" {
   tags              = var.tags
 }
 
+# 13: the Nix of Debian 12 (2.8) cannot read package sets from 2025-11 on, which need 2.18
 data "aws_ami" "debian" {
   count       = local.worker && var.worker_ami == "" ? 1 : 0
   owners      = ["136693071363"] # Debian's account, https://wiki.debian.org/Cloud/AmazonEC2Image
@@ -86,7 +95,7 @@ data "aws_ami" "debian" {
 
   filter {
     name   = "name"
-    values = ["debian-12-${local.architecture}-*"]
+    values = ["debian-13-${local.architecture}-*"]
   }
 }
 

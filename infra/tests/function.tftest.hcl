@@ -111,7 +111,7 @@ run "as_asked" {
   }
 
   assert {
-    condition     = one(one(data.aws_ami.debian[0].filter).values) == "debian-12-arm64-*"
+    condition     = one(one(data.aws_ami.debian[0].filter).values) == "debian-13-arm64-*"
     error_message = "the worker is of another architecture than the images"
   }
 

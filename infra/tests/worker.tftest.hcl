@@ -37,13 +37,16 @@ run "by_default" {
   }
 
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.worker[0].user_data), filesha256("tests/fixtures/laminix-builder"))
+    condition = (
+      strcontains(base64decode(aws_launch_template.worker[0].user_data), filesha256("tests/fixtures/laminix-builder"))
+      && strcontains(base64decode(aws_launch_template.worker[0].user_data), aws_s3_object.worker[0].key)
+    )
     error_message = "the instance cannot tell the right binary"
   }
 
   assert {
     condition = (
-      aws_s3_object.worker[0].key == "deploy/laminix-builder" && length(aws_s3_object.secrets) == 0
+      aws_s3_object.worker[0].key == "deploy/laminix-builder-${substr(filesha256("tests/fixtures/laminix-builder"), 0, 16)}" && length(aws_s3_object.secrets) == 0
       && aws_s3_object.worker[0].bucket == output.bucket
     )
     error_message = "the binary is not where the instance looks"
