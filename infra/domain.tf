@@ -1,4 +1,5 @@
-# A name of one's own: CloudFront in front of the function's URL. Blobs do not pass through it, they come from the store.
+# A name of one's own: CloudFront in front of the function's URL. Blobs do not pass through it: they come from the
+# store.
 
 locals {
   names = var.domain == null ? [] : var.domain.names

@@ -1,6 +1,9 @@
 locals {
   # where clients go: one's own name, if there is one
   address = length(local.names) > 0 ? local.names[0] : local.host
+
+  sqs     = "aws --region ${local.region} sqs"
+  console = "https://${local.region}.console.aws.amazon.com/cloudwatch/home?region=${local.region}"
 }
 
 output "pull" {
@@ -11,7 +14,7 @@ output "pull" {
 output "prewarm" {
   description = "Makes an image ready before anybody asks for it."
   value = join(" ", [
-    "aws sqs send-message --region ${local.region} --queue-url ${aws_sqs_queue.jobs.url}",
+    "${local.sqs} send-message --queue-url ${aws_sqs_queue.jobs.url}",
     "--message-body '${jsonencode(merge(local.warm_job, { name = "shell/git" }))}'",
   ])
 }
@@ -27,14 +30,14 @@ output "logs" {
 output "dead_letters" {
   description = "Shows jobs that were given up, and sends them round again."
   value = {
-    show    = "aws sqs receive-message --region ${local.region} --queue-url ${aws_sqs_queue.dead.url} --max-number-of-messages 10"
-    redrive = "aws sqs start-message-move-task --region ${local.region} --source-arn ${aws_sqs_queue.dead.arn}"
+    show    = "${local.sqs} receive-message --queue-url ${aws_sqs_queue.dead.url} --max-number-of-messages 10"
+    redrive = "${local.sqs} start-message-move-task --source-arn ${aws_sqs_queue.dead.arn}"
   }
 }
 
 output "dashboard" {
   description = "The page that shows how it is doing."
-  value       = "https://${local.region}.console.aws.amazon.com/cloudwatch/home?region=${local.region}#dashboards/dashboard/${var.name}"
+  value       = "${local.console}#dashboards/dashboard/${var.name}"
 }
 
 output "url" {

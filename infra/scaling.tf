@@ -125,7 +125,7 @@ resource "aws_cloudwatch_metric_alarm" "wake" {
 resource "aws_cloudwatch_metric_alarm" "idle" {
   count               = local.worker ? 1 : 0
   alarm_name          = "${var.name}-scale-idle"
-  alarm_description   = "Workers are there, and for ${var.worker_idle_minutes} minutes no job was: back to ${var.worker_min}"
+  alarm_description   = "No job for ${var.worker_idle_minutes} minutes, but workers: back to ${var.worker_min}"
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 1
   evaluation_periods  = var.worker_idle_minutes

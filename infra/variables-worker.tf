@@ -32,7 +32,7 @@ variable "worker_binary" {
 }
 
 variable "worker_instance_types" {
-  description = "Kinds of instances that will do, of the architecture of `system`. Empty: four of 4 cores and 8 to 16 GiB."
+  description = "Kinds of instances that will do, of the architecture of `system`. Empty: four kinds, of 4 cores."
   type        = list(string)
   default     = []
   nullable    = false
@@ -41,7 +41,7 @@ variable "worker_instance_types" {
   validation {
     condition = alltrue([for type in var.worker_instance_types :
     can(regex("^(a1|[a-z]+[0-9]+g[a-z]*)\\.", type)) == (var.system == "aarch64-linux")])
-    error_message = "worker_instance_types: not of the architecture of system: c7g.xlarge is aarch64-linux, c7i.xlarge x86_64-linux."
+    error_message = "worker_instance_types: not of system: c7g.xlarge is aarch64-linux, c7i.xlarge x86_64-linux."
   }
 }
 
@@ -123,7 +123,11 @@ variable "worker_idle_minutes" {
   default     = 15
 
   validation {
-    condition     = var.worker_idle_minutes >= 5 && var.worker_idle_minutes <= 1440 && floor(var.worker_idle_minutes) == var.worker_idle_minutes
+    condition = (
+      var.worker_idle_minutes >= 5
+      && var.worker_idle_minutes <= 1440
+      && floor(var.worker_idle_minutes) == var.worker_idle_minutes
+    )
     error_message = "worker_idle_minutes: from 5 (an instance needs a few to start) to 1440."
   }
 }

@@ -25,12 +25,12 @@ variable "package_source" {
 
   validation {
     condition     = can(regex("^(channel:[a-z0-9.-]+|git\\+https://[^ ?#@]+)$", var.package_source))
-    error_message = "package_source: channel:nixos-25.11 or git+https://host/repository (a directory is on no machine here)."
+    error_message = "package_source: channel:nixos-25.11 or git+https://host/repository (not a directory)."
   }
 }
 
 variable "system" {
-  description = "The system of images whose name asks for none, and that of the worker: `x86_64-linux`, `aarch64-linux`."
+  description = "The system of worker and images, unless a name asks for another: `x86_64-linux`, `aarch64-linux`."
   type        = string
   default     = "x86_64-linux"
 
@@ -81,7 +81,7 @@ variable "warm_schedule" {
   default     = "rate(6 hours)"
 
   validation {
-    condition     = can(regex("^(rate\\([1-9][0-9]* (minute|hour|day)s?\\)|cron\\(\\S+( \\S+){5}\\))$", var.warm_schedule))
+    condition     = can(regex("^(rate\\([1-9]\\d* (minute|hour|day)s?\\)|cron\\(\\S+( \\S+){5}\\))$", var.warm_schedule))
     error_message = "warm_schedule: rate(6 hours) or cron(0 4 * * ? *)."
   }
 }
@@ -115,7 +115,11 @@ variable "function_memory" {
   default     = 512
 
   validation {
-    condition     = var.function_memory >= 128 && var.function_memory <= 10240 && floor(var.function_memory) == var.function_memory
+    condition = (
+      var.function_memory >= 128
+      && var.function_memory <= 10240
+      && floor(var.function_memory) == var.function_memory
+    )
     error_message = "function_memory: a whole number from 128 to 10240."
   }
 }
@@ -132,7 +136,7 @@ variable "function_timeout" {
 }
 
 variable "function_concurrency" {
-  description = "Requests at once, which bounds what strangers can cost; each pull that waits is one. -1: no bound but the account's."
+  description = "Requests at once: bounds what strangers can cost; each pull that waits is one. -1: no bound."
   type        = number
   default     = -1
 
@@ -171,15 +175,15 @@ variable "log_retention_days" {
   default     = 30
 
   validation {
-    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827], var.log_retention_days)
-    error_message = "log_retention_days: one of CloudWatch's: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827."
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_retention_days)
+    error_message = "log_retention_days: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
   }
 }
 
 # ---- alarms
 
 variable "alarm_email" {
-  description = "Who hears of alarms; the address gets a mail to confirm. Empty: nobody, until the topic is subscribed to."
+  description = "Who hears of alarms; the address gets a mail to confirm. Empty: nobody."
   type        = string
   default     = ""
 
@@ -203,7 +207,7 @@ variable "bucket" {
 }
 
 variable "bucket_force_destroy" {
-  description = "Whether `terraform destroy` throws the objects away; without it, it stops at a bucket that is not empty."
+  description = "Whether `terraform destroy` throws the objects away; else it stops at a bucket that is not empty."
   type        = bool
   default     = false
 }
@@ -220,7 +224,10 @@ variable "store_url" {
   default     = ""
 
   validation {
-    condition     = var.store_url == "" || can(regex("^(s3|gs)://[a-z0-9][a-z0-9._-]+[a-z0-9](/[^? ]*)?(\\?[^ ]*)?$", var.store_url))
+    condition = (
+      var.store_url == ""
+      || can(regex("^(s3|gs)://[a-z0-9][a-z0-9._-]+[a-z0-9](/[^? ]*)?(\\?[^ ]*)?$", var.store_url))
+    )
     error_message = "store_url: s3://bucket?endpoint=… or gs://bucket."
   }
 }
@@ -242,7 +249,7 @@ variable "store_secrets" {
 
   # Lambda takes 4 KiB of variables in all
   validation {
-    condition     = sum(concat([0], [for name, value in var.store_secrets.function : length(name) + length(value)])) <= 3072
+    condition     = length(join("", flatten([for name, value in var.store_secrets.function : [name, value]]))) <= 3072
     error_message = "store_secrets: the function's are longer than 3 KiB, and Lambda takes 4 KiB of variables in all."
   }
 }
@@ -250,7 +257,7 @@ variable "store_secrets" {
 # ---- a name of one's own
 
 variable "domain" {
-  description = "Names to answer for, by CloudFront: `names`, `certificate_arn` (ACM, us-east-1), and `zone_id` for records in Route 53."
+  description = "Names of your own, by CloudFront: `names`, `certificate_arn`, and `zone_id` for records."
   type = object({
     names           = list(string)
     certificate_arn = string
@@ -264,7 +271,10 @@ variable "domain" {
   }
 
   validation {
-    condition     = var.domain == null ? true : can(regex("^arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/.+$", var.domain.certificate_arn))
+    condition = (
+      var.domain
+      == null ? true : can(regex("^arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/.+$", var.domain.certificate_arn))
+    )
     error_message = "domain: CloudFront takes certificates of ACM in us-east-1 only."
   }
 }

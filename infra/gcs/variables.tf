@@ -37,7 +37,7 @@ variable "interface" {
 }
 
 variable "force_destroy" {
-  description = "Whether `terraform destroy` throws the objects away; without it, it stops at a bucket that is not empty."
+  description = "Whether `terraform destroy` throws the objects away; else it stops at a bucket that is not empty."
   type        = bool
   default     = false
 }

@@ -95,7 +95,8 @@ class Client:
         status, _, body = self.call("POST", "/", body=self.query(form).encode(), headers=kind, service="sts")
         if status != 200:
             raise SystemExit(f"s3: no session: {status} {body.decode(errors='replace')}")
-        found = [re.search(f"<{name}>(.*?)</{name}>", body.decode())[1] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        found = [re.search(f"<{name}>(.*?)</{name}>", body.decode())[1] for name in names]
         return Client(f"http://{self.host}", *found)
 
 

@@ -42,7 +42,10 @@ run "by_default" {
   }
 
   assert {
-    condition     = aws_lambda_function_url.function.authorization_type == "NONE" && aws_lambda_function_url.function.invoke_mode == "BUFFERED"
+    condition = (
+      aws_lambda_function_url.function.authorization_type == "NONE"
+      && aws_lambda_function_url.function.invoke_mode == "BUFFERED"
+    )
     error_message = "docker signs nothing, and needs a Content-Length"
   }
 
@@ -65,20 +68,28 @@ run "by_default" {
   }
 
   assert {
-    condition     = output.pull == "docker pull ${aws_lambda_function_url.function.url_id}.lambda-url.eu-central-1.on.aws/shell/git"
+    condition = (
+      output.pull
+      == "docker pull ${aws_lambda_function_url.function.url_id}.lambda-url.eu-central-1.on.aws/shell/git"
+    )
     error_message = "nobody can type this: ${output.pull}"
   }
 
   assert {
     condition = output.prewarm == join(" ", [
-      "aws sqs send-message --region eu-central-1 --queue-url https://sqs.eu-central-1.amazonaws.com/123456789012/laminix-jobs",
+      "aws --region eu-central-1 sqs send-message --queue-url",
+      "https://sqs.eu-central-1.amazonaws.com/123456789012/laminix-jobs",
       "--message-body '{\"format\":1,\"job\":\"warm\",\"name\":\"shell/git\",\"source\":\"channel:nixos-25.11\",\"tag\":\"latest\"}'",
     ])
     error_message = "nobody can type this: ${output.prewarm}"
   }
 
   assert {
-    condition     = length(aws_cloudfront_distribution.front) == 0 && length(aws_scheduler_schedule.warm) == 0 && length(aws_sns_topic_subscription.email) == 0
+    condition = (
+      length(aws_cloudfront_distribution.front) == 0
+      && length(aws_scheduler_schedule.warm) == 0
+      && length(aws_sns_topic_subscription.email) == 0
+    )
     error_message = "what nobody asked for is made"
   }
 }
@@ -98,7 +109,10 @@ run "as_asked" {
   }
 
   assert {
-    condition     = aws_lambda_function.function.architectures == tolist(["x86_64"]) && aws_lambda_function.function.reserved_concurrent_executions == 50
+    condition = (
+      aws_lambda_function.function.architectures == tolist(["x86_64"])
+      && aws_lambda_function.function.reserved_concurrent_executions == 50
+    )
     error_message = "the zip's architecture or the bound is ignored"
   }
 
@@ -138,7 +152,10 @@ run "a_name_of_its_own" {
   }
 
   assert {
-    condition     = one(aws_cloudfront_distribution.front[0].origin).domain_name == trimsuffix(trimprefix(output.url, "https://"), "/")
+    condition = (
+      one(aws_cloudfront_distribution.front[0].origin).domain_name
+      == trimsuffix(trimprefix(output.url, "https://"), "/")
+    )
     error_message = "CloudFront asks somebody else"
   }
 
@@ -148,7 +165,10 @@ run "a_name_of_its_own" {
   }
 
   assert {
-    condition     = toset([for record in aws_route53_record.front : "${record.name} ${record.type}"]) == toset(["images.example.org A", "images.example.org AAAA", "example.org A", "example.org AAAA"])
+    condition = (
+      toset([for record in aws_route53_record.front : "${record.name} ${record.type}"])
+      == toset(["images.example.org A", "images.example.org AAAA", "example.org A", "example.org AAAA"])
+    )
     error_message = "records are missing"
   }
 }

@@ -18,14 +18,19 @@ run "a_private_bucket" {
 
   assert {
     condition = (
-      aws_s3_bucket_public_access_block.store.block_public_acls && aws_s3_bucket_public_access_block.store.block_public_policy
-      && aws_s3_bucket_public_access_block.store.ignore_public_acls && aws_s3_bucket_public_access_block.store.restrict_public_buckets
+      aws_s3_bucket_public_access_block.store.block_public_acls
+      && aws_s3_bucket_public_access_block.store.block_public_policy
+      && aws_s3_bucket_public_access_block.store.ignore_public_acls
+      && aws_s3_bucket_public_access_block.store.restrict_public_buckets
     )
     error_message = "it could be made public"
   }
 
   assert {
-    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.store.rule : rule.id => rule.status } == { claims = "Enabled", uploads = "Enabled", versions = "Enabled" }
+    condition = (
+      { for rule in aws_s3_bucket_lifecycle_configuration.store.rule : rule.id => rule.status }
+      == { claims = "Enabled", uploads = "Enabled", versions = "Enabled" }
+    )
     error_message = "a rule is missing"
   }
 
@@ -39,7 +44,10 @@ run "a_private_bucket" {
   }
 
   assert {
-    condition     = aws_s3_bucket_versioning.store.versioning_configuration[0].status == "Suspended" && !aws_s3_bucket.store.force_destroy
+    condition = (
+      aws_s3_bucket_versioning.store.versioning_configuration[0].status == "Suspended"
+      && !aws_s3_bucket.store.force_destroy
+    )
     error_message = "versions are kept, or objects are not"
   }
 }
@@ -57,7 +65,10 @@ run "google" {
   }
 
   assert {
-    condition     = google_storage_bucket.store.uniform_bucket_level_access && google_storage_bucket.store.public_access_prevention == "enforced"
+    condition = (
+      google_storage_bucket.store.uniform_bucket_level_access
+      && google_storage_bucket.store.public_access_prevention == "enforced"
+    )
     error_message = "it could be made public"
   }
 
@@ -99,7 +110,10 @@ run "function_and_worker_with_google" {
   }
 
   assert {
-    condition     = output.worker_environment.LAMINIX_STORE == "gs://objects" && !strcontains(base64decode(aws_launch_template.worker[0].user_data), "PRIVATE KEY")
+    condition = (
+      output.worker_environment.LAMINIX_STORE == "gs://objects"
+      && !strcontains(base64decode(aws_launch_template.worker[0].user_data), "PRIVATE KEY")
+    )
     error_message = "the worker does not know its store, or everybody its key"
   }
 
@@ -132,12 +146,18 @@ run "google_by_its_s3_interface" {
   }
 
   assert {
-    condition     = output.store_url == "s3://objects?endpoint=https://storage.googleapis.com&region=auto&path-style" && length(google_service_account_key.key) == 0
+    condition = (
+      output.store_url == "s3://objects?endpoint=https://storage.googleapis.com&region=auto&path-style"
+      && length(google_service_account_key.key) == 0
+    )
     error_message = "another interface: ${output.store_url}"
   }
 
   assert {
-    condition     = join(" ", keys(output.store_secrets.function)) == "LAMINIX_STORE_ACCESS_KEY LAMINIX_STORE_SECRET_KEY"
+    condition = (
+      join(" ", keys(output.store_secrets.function))
+      == "LAMINIX_STORE_ACCESS_KEY LAMINIX_STORE_SECRET_KEY"
+    )
     error_message = "other keys"
   }
 }
@@ -159,7 +179,10 @@ run "function_and_worker_with_the_s3_interface" {
   }
 
   assert {
-    condition     = output.function_environment.LAMINIX_STORE == "s3://objects?endpoint=https://storage.googleapis.com&region=auto&path-style"
+    condition = (
+      output.function_environment.LAMINIX_STORE
+      == "s3://objects?endpoint=https://storage.googleapis.com&region=auto&path-style"
+    )
     error_message = "the function does not know its store"
   }
 }
