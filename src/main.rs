@@ -42,7 +42,9 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Vec<String>> {
     let config = Config::parse(&laminix::config::environment)?;
-    let store = Store::open(&config.store).await.map_err(|error| vec![error])?;
+    let store = Store::open(&config.store, &laminix::config::environment)
+        .await
+        .map_err(|error| vec![error])?;
     let queue = Queue::open(&config.queue).await.map_err(|error| vec![error])?;
     let listen = config.listen;
     let served = server::serve(App::new(config, store, queue), listen, server::signal()).await;

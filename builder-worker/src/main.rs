@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
 }
 
 async fn work(config: Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.shared.store)
+    let store = Store::open(&config.shared.store, &laminix::config::environment)
         .await
         .map_err(anyhow::Error::msg)?;
     let queue = Queue::open(&config.shared.queue)

@@ -1,14 +1,15 @@
 //! The object store: one abstraction over the places where the bucket can be.
 //!
-//! A store is named by a URL: `file:///directory`. Absence is a value, never an error. Writes are atomic and durable:
+//! A store is named by a URL: `file:///directory` or `gs://bucket/prefix`. Absence is a value, never an error. Writes are atomic and durable:
 //! an object is there whole or not at all, and what was acknowledged survives a crash. Every store passes one
 //! contract suite (`src/tests/store.rs`).
 
 pub mod file;
+pub mod gcs;
 mod presign;
 mod serve;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -16,6 +17,7 @@ use crate::digest::Digest;
 use crate::key::Key;
 
 use self::file::FileStore;
+use self::gcs::GcsStore;
 pub use self::presign::PREFIX;
 
 /// What went wrong with a store. The kind says what a caller can do; the source is for the log.
@@ -37,17 +39,38 @@ pub enum StoreError {
 pub enum Store {
     /// A directory, which serves its own presigned URLs.
     File(FileStore),
+    /// A bucket of Google Cloud Storage.
+    Gcs(GcsStore),
+}
+
+/// A store that is known, and not open yet.
+enum Closed {
+    File(PathBuf),
+    Gcs(GcsStore),
 }
 
 impl Store {
-    /// Opens the store that a URL names, and makes sure that it can be used.
+    /// Opens the store that a URL names, with the credentials that variables hold, and makes sure that it can be used.
+    /// The variables are read before this returns.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub async fn open(url: &str) -> Result<Self, String> {
-        match url.strip_prefix("file://") {
-            Some(directory) => FileStore::open(Path::new(directory)).await.map(Self::File),
-            None => Err(format!("`{url}` is no store: write file:///directory")),
+    pub fn open(
+        url: &str,
+        variables: &dyn Fn(&str) -> Option<String>,
+    ) -> impl Future<Output = Result<Self, String>> + Send + use<> {
+        let closed = match url.split_once("://") {
+            Some(("file", directory)) => Ok(Closed::File(directory.into())),
+            Some(("gs", place)) => GcsStore::parse(place, variables).map(Closed::Gcs),
+            Some(_) | None => Err(format!(
+                "`{url}` is no store: write file:///directory or gs://bucket"
+            )),
+        };
+        async move {
+            match closed? {
+                Closed::File(directory) => FileStore::open(&directory).await.map(Self::File),
+                Closed::Gcs(store) => store.open().await.map(Self::Gcs),
+            }
         }
     }
 
@@ -58,6 +81,7 @@ impl Store {
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         match self {
             Self::File(store) => store.get(key).await,
+            Self::Gcs(store) => store.get(key).await,
         }
     }
 
@@ -68,6 +92,7 @@ impl Store {
     pub async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         match self {
             Self::File(store) => store.size(key).await,
+            Self::Gcs(store) => store.size(key).await,
         }
     }
 
@@ -78,6 +103,7 @@ impl Store {
     pub async fn put(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
         match self {
             Self::File(store) => store.put(key, body).await,
+            Self::Gcs(store) => store.put(key, body).await,
         }
     }
 
@@ -89,6 +115,7 @@ impl Store {
     pub async fn create(&self, key: &Key, body: Bytes) -> Result<bool, StoreError> {
         match self {
             Self::File(store) => store.create(key, body).await,
+            Self::Gcs(store) => store.create(key, body).await,
         }
     }
 
@@ -99,6 +126,7 @@ impl Store {
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self {
             Self::File(store) => store.delete(key).await,
+            Self::Gcs(store) => store.delete(key).await,
         }
     }
 
@@ -109,6 +137,7 @@ impl Store {
     pub async fn upload(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {
         match self {
             Self::File(store) => store.upload(digest, file).await,
+            Self::Gcs(store) => store.upload(digest, file).await,
         }
     }
 
@@ -119,6 +148,7 @@ impl Store {
     pub async fn download(&self, digest: &Digest, file: &Path) -> Result<bool, StoreError> {
         match self {
             Self::File(store) => store.download(digest, file).await,
+            Self::Gcs(store) => store.download(digest, file).await,
         }
     }
 
@@ -129,6 +159,7 @@ impl Store {
     pub async fn intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         match self {
             Self::File(store) => store.intact(digest, size).await,
+            Self::Gcs(store) => store.intact(digest, size).await,
         }
     }
 
@@ -140,6 +171,7 @@ impl Store {
     pub async fn presign(&self, digest: &Digest) -> Result<String, StoreError> {
         match self {
             Self::File(store) => Ok(store.presign(digest)),
+            Self::Gcs(store) => store.presign(digest).await,
         }
     }
 }

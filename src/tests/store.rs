@@ -12,7 +12,7 @@ use crate::fixture::Answer;
 
 async fn file_store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file://{}", directory.path().display()))
+    let store = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     (directory, store)
@@ -115,7 +115,7 @@ async fn drafts_of_the_killed_are_nobodys_object() {
     let key = claim("a");
     store.put(&key, Bytes::from_static(b"old")).await.unwrap();
     fs::write(directory.path().join(".drafts/draft-killed"), b"half of it").unwrap();
-    let again = Store::open(&format!("file://{}", directory.path().display()))
+    let again = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     assert_eq!(again.get(&key).await.unwrap().unwrap(), "old");
@@ -136,12 +136,14 @@ async fn a_directory_that_cannot_be_one_is_said_so() {
         "file://relative".into(),
         "s4://x".into(),
     ] {
-        assert!(Store::open(&url).await.is_err(), "{url}");
+        assert!(Store::open(&url, &|_| None).await.is_err(), "{url}");
     }
 }
 
 async fn fetch(store: &Store, method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
-    let Store::File(store) = store;
+    let Store::File(store) = store else {
+        panic!("not a file store")
+    };
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(
@@ -226,7 +228,7 @@ async fn a_url_of_one_process_is_good_in_another() {
         .put(&Key::Blob(digest), Bytes::from_static(b"x"))
         .await
         .unwrap();
-    let other = Store::open(&format!("file://{}", directory.path().display()))
+    let other = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     let url = store.presign(&digest).await.unwrap();
