@@ -27,7 +27,7 @@ fn claim(tag: &str) -> Key {
 }
 
 /// What every store does, whatever it is.
-async fn contract(store: &Store) {
+pub(crate) async fn contract(store: &Store) {
     let key = claim("a");
     // absence is a value
     assert_eq!(store.get(&key).await.unwrap(), None);
