@@ -22,7 +22,11 @@
 mod client;
 mod credentials;
 mod download;
+#[cfg(test)]
+mod fake;
 mod fault;
+#[cfg(test)]
+mod faults;
 mod http;
 mod key;
 mod object;
