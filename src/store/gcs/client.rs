@@ -12,6 +12,9 @@ use super::retry::{Patience, Tries};
 use super::token::Tokens;
 use crate::body::Body;
 
+/// A second request, as a resumable upload takes, is worth it where it saves sending this much anew.
+const SMALL: u64 = 4 << 20;
+
 /// Speaks to the API.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -19,6 +22,8 @@ pub(super) struct Client {
     /// None where requests are not encrypted: an emulator wants no token, and nobody else shall see one.
     tokens: Option<Tokens>,
     pub(super) patience: Patience,
+    /// Up to this size, in bytes, a file is sent in one request from memory.
+    pub(super) small: u64,
 }
 
 /// A request that can be sent again.
@@ -73,6 +78,7 @@ impl Client {
             http,
             tokens,
             patience,
+            small: SMALL,
         }
     }
 

@@ -203,5 +203,6 @@ pub(super) fn store_at(address: &str) -> GcsStore {
     let store = GcsStore::parse(&format!("bucket/p?endpoint=http://{address}"), &|_| None).unwrap();
     let mut inner = Arc::into_inner(store.0).unwrap();
     inner.client.patience = SHORT;
+    inner.client.small = 50_000;
     GcsStore(Arc::new(inner))
 }

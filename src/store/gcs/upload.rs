@@ -26,9 +26,6 @@ use crate::body::Body;
 use crate::digest::Digest;
 use crate::key::Key;
 
-/// Up to this size, in bytes, a file is sent in one request from memory.
-const SMALL: u64 = 4 << 20;
-
 /// How far an upload is.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -44,14 +41,14 @@ impl Client {
     /// Stores a file as a blob.
     pub(super) async fn upload(&self, place: &Place, digest: &Digest, file: &Path) -> Result<(), Fault> {
         let key = Key::Blob(*digest);
-        let owned = file.to_owned();
-        let (sums, size, small) = tokio::task::spawn_blocking(move || read(&owned))
+        let (owned, small) = (file.to_owned(), self.small);
+        let (sums, size, whole) = tokio::task::spawn_blocking(move || read(&owned, small))
             .await
             .map_err(Fault::broken)??;
         if sums.digest != *digest {
             return Err(Fault::broken(format!("the file is not {digest}")));
         }
-        match small {
+        match whole {
             Some(body) => self.put(place, &key, &body, false).await.map(drop),
             None => self.resumable(place, &key, &sums, file, size).await,
         }
@@ -197,11 +194,11 @@ fn state(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Result<State,
     }
 }
 
-/// Reads a file for its sums and its size, and keeps it where it is small.
-fn read(file: &Path) -> io::Result<(Sums, u64, Option<Bytes>)> {
+/// Reads a file for its sums and its size, and keeps it where it is no longer than this.
+fn read(file: &Path, most: u64) -> io::Result<(Sums, u64, Option<Bytes>)> {
     let mut file = std::fs::File::open(file)?;
     let (mut sha256, mut md5, mut size) = (Sha256::new(), Md5::new(), 0);
-    let mut small = Vec::new();
+    let mut whole = Vec::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
         let read = file.read(&mut buffer)?;
@@ -211,13 +208,13 @@ fn read(file: &Path) -> io::Result<(Sums, u64, Option<Bytes>)> {
         size += read as u64;
         sha256.update(&buffer[..read]);
         md5.update(&buffer[..read]);
-        if size <= SMALL {
-            small.extend_from_slice(&buffer[..read]);
+        if size <= most {
+            whole.extend_from_slice(&buffer[..read]);
         }
     }
     let sums = Sums {
         md5: STANDARD.encode(md5.finalize()),
         digest: Digest::from_hasher(sha256),
     };
-    Ok((sums, size, (size <= SMALL).then(|| small.into())))
+    Ok((sums, size, (size <= most).then(|| whole.into())))
 }
