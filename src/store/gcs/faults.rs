@@ -182,6 +182,7 @@ fn a_request_gives_up_after_ten_seconds() {
 
 #[tokio::test]
 async fn what_fails_twice_is_done_the_third_time() {
+    let mut rows = JoinSet::new();
     for (operation, good, wanted) in [
         (
             "get",
@@ -200,14 +201,15 @@ async fn what_fails_twice_is_done_the_third_time() {
     ] {
         for bad in [Act::status(503), Act::Reset, Act::Stall] {
             let good = good.clone();
-            let fake = Fake::start(move |n, _| if n < 2 { bad.clone() } else { good.clone() }).await;
-            assert_eq!(
-                outcome(&store_at(&fake.address), operation).await,
-                wanted,
-                "{operation}"
-            );
-            assert_eq!(fake.seen().len(), 3, "{operation}");
+            rows.spawn(async move {
+                let fake = Fake::start(move |n, _| if n < 2 { bad.clone() } else { good.clone() }).await;
+                let outcome = outcome(&store_at(&fake.address), operation).await;
+                (operation, outcome, wanted, fake.seen().len())
+            });
         }
+    }
+    for (operation, outcome, wanted, requests) in rows.join_all().await {
+        assert_eq!((outcome.as_str(), requests), (wanted, 3), "{operation}");
     }
 }
 

@@ -19,6 +19,8 @@
 //! [`Store::intact`]: crate::store::Store::intact
 //! [`Store::create`]: crate::store::Store::create
 
+#[cfg(test)]
+mod access;
 mod client;
 mod credentials;
 mod download;
