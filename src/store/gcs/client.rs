@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use super::fault::Fault;
 use super::http::{Http, Sent};
 use super::retry::{Patience, Tries};
-use super::token::Tokens;
+use super::token::{Grant, Tokens};
 use crate::body::Body;
 
 /// A second request, as a resumable upload takes, is worth it where it saves sending this much anew.
@@ -86,8 +86,18 @@ impl Client {
         &self.http
     }
 
-    pub(super) fn tokens(&self) -> Option<&Tokens> {
-        self.tokens.as_ref()
+    /// Gets a token ready.
+    pub(super) async fn token(&self) -> Result<(), Fault> {
+        match &self.tokens {
+            Some(tokens) => tokens.header(&self.http, self.patience.request).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether tokens are the machine's own: no other credentials were found.
+    pub(super) fn asks_machine(&self) -> bool {
+        let grant = self.tokens.as_ref().map(Tokens::grant);
+        matches!(grant, Some(Grant::Machine(_)))
     }
 
     /// Sends a request until it is answered with success, or with one of these.

@@ -84,7 +84,7 @@ impl Client {
             (StatusCode::OK, 0) | (StatusCode::PARTIAL_CONTENT, 1..) => {}
             (StatusCode::OK, _) => return Err(Fault::broken("the whole was sent, and a part was asked for")),
             (status, _) => {
-                let body = timeout(time, body.collect()).await.map_err(Fault::network)?;
+                let body = timeout(time, body.collect()).await.map_err(Fault::late)?;
                 let body = body.map_err(Fault::network)?.to_bytes();
                 return Err(Fault::status(status, &parts.headers, &body));
             }
@@ -95,7 +95,7 @@ impl Client {
                 .and_then(|number| number.to_str().ok())
                 .map(str::to_owned);
         }
-        while let Some(frame) = timeout(time, body.frame()).await.map_err(Fault::network)? {
+        while let Some(frame) = timeout(time, body.frame()).await.map_err(Fault::late)? {
             if let Ok(piece) = frame.map_err(Fault::network)?.into_data() {
                 if let Some(file) = &mut download.file {
                     file.write_all(&piece).await?;

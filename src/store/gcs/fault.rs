@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tokio::time::error::Elapsed;
 
 use crate::store::StoreError;
 
@@ -40,9 +41,14 @@ impl Fault {
         }
     }
 
-    /// The network, or nobody at its other end, in time.
+    /// The network, or whoever is at its other end.
     pub(super) fn network(source: impl Into<Source>) -> Self {
-        Self::Busy(source.into(), None)
+        Self::Busy(in_full(&*source.into()).into(), None)
+    }
+
+    /// Nothing came in time.
+    pub(super) fn late(_: Elapsed) -> Self {
+        Self::Busy("no answer came in time".into(), None)
     }
 
     /// A local file, or an answer that does not say what it should.
@@ -57,6 +63,14 @@ impl Fault {
             Self::Busy(source, _) => StoreError::Busy(at, source),
             Self::Broken(source) => StoreError::Broken(at, source),
         }
+    }
+}
+
+/// With its causes: hyper's own words say little more than `client error`.
+fn in_full(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", in_full(source)),
+        None => error.to_string(),
     }
 }
 

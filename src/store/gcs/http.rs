@@ -76,7 +76,7 @@ impl Http {
                 Err(late) => {
                     let now = moved.load(Ordering::Relaxed);
                     if now == seen {
-                        return Err(Fault::network(late));
+                        return Err(Fault::late(late));
                     }
                     seen = now;
                 }
@@ -91,7 +91,7 @@ impl Http {
             let body = body.collect().await.map_err(Fault::network)?.to_bytes();
             Ok(Response::from_parts(parts, body))
         };
-        timeout(time, answer).await.map_err(Fault::network)?
+        timeout(time, answer).await.map_err(Fault::late)?
     }
 }
 

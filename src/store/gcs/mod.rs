@@ -19,22 +19,18 @@
 //! [`Store::intact`]: crate::store::Store::intact
 //! [`Store::create`]: crate::store::Store::create
 
-#[cfg(test)]
-mod access;
 mod client;
 mod credentials;
 mod download;
-#[cfg(test)]
-mod fake;
 mod fault;
-#[cfg(test)]
-mod faults;
 mod http;
 mod key;
 mod object;
 mod place;
 mod retry;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod token;
 mod upload;
 
@@ -59,7 +55,7 @@ use self::object::Stored;
 use self::place::{Place, encode};
 use self::retry::Patience;
 use self::sign::Unsigned;
-use self::token::{Grant, Tokens};
+use self::token::Tokens;
 use super::StoreError;
 use super::presign::LIFE;
 use crate::digest::Digest;
@@ -104,27 +100,33 @@ impl GcsStore {
         })))
     }
 
-    /// Makes sure that the bucket can be used, and has a connection and a token ready. A bucket that does not answer
-    /// may do so later, when it is needed.
+    /// Makes sure that the bucket can be used, and has a token and a connection ready: all in one try, because a function
+    /// has ten seconds to start. A bucket that does not answer may do so later, when it is needed.
     ///
     /// # Errors
     /// A sentence for the operator.
     pub(super) async fn open(self) -> Result<Self, String> {
-        let url = format!("{}?maxResults=1&fields=kind", self.0.place.objects());
-        let list = Call::new(Method::GET, url);
-        let listed = self.0.client.call(&list, &[StatusCode::NOT_FOUND]).await;
-        let machine = matches!(self.0.client.tokens().map(Tokens::grant), Some(Grant::Machine(_)));
-        match listed {
+        let Inner { place, client, .. } = &*self.0;
+        if let Err(Fault::Busy(error, _)) = client.token().await
+            && client.asks_machine()
+        {
+            return Err(format!(
+                "there are no credentials for the bucket: set {CREDENTIALS_FILE}, {CREDENTIALS}, or {SIGNING_KEY} and \
+                 {SIGNING_ACCOUNT} (and no metadata server answers: {error})"
+            ));
+        }
+        let list = Call::new(
+            Method::GET,
+            format!("{}?maxResults=1&fields=kind", place.objects()),
+        );
+        match client
+            .once(&list, &[StatusCode::NOT_FOUND], client.patience.request)
+            .await
+        {
             Ok(reply) if reply.status == StatusCode::NOT_FOUND => {
-                return Err(format!("there is no bucket at {}", self.0.place.objects()));
+                return Err(format!("there is no bucket at {}", place.objects()));
             }
             Ok(_) => {}
-            Err(Fault::Busy(error, _)) if machine => {
-                return Err(format!(
-                    "there are no credentials for the bucket: set {CREDENTIALS_FILE}, {CREDENTIALS}, or {SIGNING_KEY} and \
-                     {SIGNING_ACCOUNT} (no metadata server answers here either: {error})"
-                ));
-            }
             Err(Fault::Busy(error, _)) => tracing::warn!(%error, "the bucket does not answer yet"),
             Err(Fault::Refused(error) | Fault::Broken(error)) => {
                 return Err(format!("the bucket cannot be used: {error}"));

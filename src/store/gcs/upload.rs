@@ -139,7 +139,7 @@ impl Client {
         let (parts, body) = self.http().send(request, self.patience.stall).await?.into_parts();
         let body = tokio::time::timeout(self.patience.stall, body.collect())
             .await
-            .map_err(Fault::network)?
+            .map_err(Fault::late)?
             .map_err(Fault::network)?
             .to_bytes();
         state(parts.status, &parts.headers, &body)

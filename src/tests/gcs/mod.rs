@@ -1,6 +1,6 @@
 //! The store in a bucket of Google Cloud Storage, on a server: `.ci/stores` starts one.
 //!
-//! What a server that misbehaves leads to is in `src/store/gcs/faults.rs`.
+//! What a server that misbehaves leads to is in `src/store/gcs/tests`.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,18 +8,20 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::credentials::{CREDENTIALS, CREDENTIALS_FILE, Credentials, SIGNING_ACCOUNT, SIGNING_KEY, Signing};
+use super::super::client::Client;
+use super::super::credentials::{
+    CREDENTIALS, CREDENTIALS_FILE, Credentials, SIGNING_ACCOUNT, SIGNING_KEY, Signing,
+};
+use super::super::http::Http;
+use super::super::place::Place;
+use super::super::token::{Grant, Tokens};
+use super::super::{GcsStore, Inner};
 use super::fake::{Act, Fake, SHORT, Seen, store_at};
-use super::http::Http;
-use super::place::Place;
-use super::token::{Grant, Tokens};
-use super::{GcsStore, Inner};
 use crate::digest::Digest;
 use crate::key::Key;
 use crate::store::StoreError;
 
-const PEM: &str = include_str!("../../tests/gcs/test_key.pem");
+const PEM: &str = include_str!("../../../tests/gcs/test_key.pem");
 const EMAIL: &str = "laminix+test@project-1.iam.gserviceaccount.com";
 
 fn parse(variables: &[(&str, &str)]) -> Result<Credentials, String> {

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::time::Sleep;
 
-use super::GcsStore;
-use super::retry::Patience;
+use super::super::GcsStore;
+use super::super::retry::Patience;
 
 /// What a request was.
 #[derive(Debug, Clone)]
