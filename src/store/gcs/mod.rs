@@ -21,11 +21,11 @@
 //! | object_store 0.14.2 | 6.5 MB | 121 | 122 s | + 1.6 MB, 0.7 zipped, 31 crates | 7 |
 //! | google-cloud-storage 1.21 | 9.2 MB | 182 | 135 s | + 4.2 MB, 1.7 zipped, 75 crates | about 12 |
 //!
-//! Both libraries are well kept. But object_store cannot say what the MD5 of an upload is, encodes the path of a signed URL
-//! otherwise than Google's own library (with `%2F` for each slash), always signs for now and for Google's host, and speaks
-//! the XML API, whose uploads fake-gcs-server refuses, so that nothing of it could be tried here. google-cloud-storage can do
-//! all that, and brings gRPC and telemetry into a function whose size is a part of its first answer. What is needed of the API
-//! is five requests, and hyper and rustls are there anyway, for S3.
+//! Both libraries are well kept. But object_store cannot say what the MD5 of an upload is, leaves `+`, `'` and `:` in the path
+//! of a signed URL, which Google's own library encodes, signs for Google's host alone, and speaks the XML API, whose uploads
+//! fake-gcs-server refuses, so that nothing of it could be tried here. google-cloud-storage can say and sign these, and brings
+//! gRPC and telemetry into a function whose size is a part of its first answer. Both sign as of now and no other time, so no
+//! table of URLs could be compared. What is needed of the API is five requests, and hyper and rustls are there anyway, for S3.
 //!
 //! The crypto library is ring: the worker has it already, a binary with aws-sdk-s3 and this store is 2 MB smaller with it (9.7
 //! in place of 11.8), and aws-lc-rs gathers entropy from the processor's jitter when it starts. All of it is behind one
