@@ -18,10 +18,10 @@
 //! | | alone | crates | clean build, 2 cores | beside aws-sdk-s3 | releases in a year |
 //! |---|---|---|---|---|---|
 //! | hyper and rustls | 4.6 MB; 2.6 with ring | 57 | 112 s; 95 s | + 0.7 MB, 0.3 zipped, 9 crates | |
-//! | object_store 0.14.2 | 6.5 MB | 121 | 122 s | + 1.6 MB, 0.7 zipped, 31 crates | 7 |
+//! | `object_store` 0.14.2 | 6.5 MB | 121 | 122 s | + 1.6 MB, 0.7 zipped, 31 crates | 7 |
 //! | google-cloud-storage 1.21 | 9.2 MB | 182 | 135 s | + 4.2 MB, 1.7 zipped, 75 crates | about 12 |
 //!
-//! Both libraries are well kept. But object_store cannot say what the MD5 of an upload is, leaves `+`, `'` and `:` in the path
+//! Both libraries are well kept. But `object_store` cannot say what the MD5 of an upload is, leaves `+`, `'` and `:` in the path
 //! of a signed URL, which Google's own library encodes, signs for Google's host alone, and speaks the XML API, whose uploads
 //! fake-gcs-server refuses, so that nothing of it could be tried here. google-cloud-storage can say and sign these, and brings
 //! gRPC and telemetry into a function whose size is a part of its first answer. Both sign as of now and no other time, so no
