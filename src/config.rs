@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::name::System;
 use crate::source::Source;
 
-/// The object store: `file:///directory`.
+/// The object store: `file:///directory` or `gs://bucket/prefix`. Its credentials are variables too, which
+/// [`crate::store::Store::open`] reads: those of Google's are in [`crate::store::gcs`].
 pub const STORE: &str = "LAMINIX_STORE";
 /// The queue: `file:///directory`.
 pub const QUEUE: &str = "LAMINIX_QUEUE";
@@ -102,16 +103,16 @@ impl<'a> Variables<'a> {
     /// What both sides have to know. Values that are missing are noted, and stand for nothing.
     pub fn shared(&mut self) -> Option<Shared> {
         let store = self.get(STORE).or_else(|| {
-            let nixery = self
-                .get("NIXERY_STORAGE_BACKEND")
-                .filter(|kind| kind == "filesystem");
-            nixery
-                .and_then(|_| self.get("STORAGE_PATH"))
-                .map(|path| format!("file://{path}"))
+            let (name, scheme) = match self.get("NIXERY_STORAGE_BACKEND")?.as_str() {
+                "filesystem" => ("STORAGE_PATH", "file"),
+                "gcs" => ("GCS_BUCKET", "gs"),
+                _ => return None,
+            };
+            self.get(name).map(|place| format!("{scheme}://{place}"))
         });
         if store.is_none() {
             self.problem(format!(
-                "{STORE} is not set: where are the objects? write file:///directory"
+                "{STORE} is not set: where are the objects? write file:///directory or gs://bucket"
             ));
         }
         let queue = self.get(QUEUE);
@@ -308,13 +309,21 @@ mod tests {
                 (source, "0.0.0.0:80")
             );
         }
-        let nixery = [
-            ("NIXERY_STORAGE_BACKEND", "filesystem"),
-            ("STORAGE_PATH", "/s"),
-            (QUEUE, "file:///q"),
-            (SOURCE, "path:/x"),
-        ];
-        assert_eq!(parse(&nixery).unwrap().store, "file:///s");
+        for (backend, name, value, store) in [
+            ("filesystem", "STORAGE_PATH", "/s", Some("file:///s")),
+            ("gcs", "GCS_BUCKET", "nixery-layers", Some("gs://nixery-layers")),
+            ("gcs", "STORAGE_PATH", "/s", None),
+            ("s3", "GCS_BUCKET", "nixery-layers", None),
+        ] {
+            let nixery = [
+                ("NIXERY_STORAGE_BACKEND", backend),
+                (name, value),
+                (QUEUE, "file:///q"),
+                (SOURCE, "path:/x"),
+            ];
+            let parsed = parse(&nixery).ok().map(|config| config.store);
+            assert_eq!(parsed.as_deref(), store, "{backend} {name}");
+        }
         let ours = parse(&[&PLACES[..], &[(SOURCE, "path:/x"), ("NIXERY_CHANNEL", "y")]].concat()).unwrap();
         assert_eq!(ours.source.to_string(), "path:/x");
     }

@@ -188,7 +188,8 @@ impl App {
                     let target = uri.path_and_query().map_or("/", |target| target.as_str());
                     store.serve(method, target, headers).await
                 }
-                Place::S3(_) => return Err(Error::NotFound),
+                // a bucket serves its own URLs
+                Place::S3(_) | Place::Gcs(_) => return Err(Error::NotFound),
             },
             Route::Method => return Err(Error::Unsupported("only GET and HEAD are answered here")),
             Route::Unknown => return Err(Error::NotFound),

@@ -1,15 +1,16 @@
 //! The object store: one abstraction over the places where the bucket can be.
 //!
-//! A store is named by a URL: `file:///directory` or `s3://bucket` (see [`s3`]). Absence is a value, never an error. Writes are atomic and durable:
+//! A store is named by a URL: `file:///directory`, `s3://bucket` ([`s3`]) or `gs://bucket` ([`gcs`]). Absence is a value, never an error. Writes are atomic and durable:
 //! an object is there whole or not at all, and what was acknowledged survives a crash. Every store passes one
 //! contract suite (`src/tests/store.rs`).
 
 pub mod file;
+pub mod gcs;
 mod presign;
 pub mod s3;
 mod serve;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,11 +20,12 @@ use crate::digest::Digest;
 use crate::key::Key;
 
 use self::file::FileStore;
+use self::gcs::GcsStore;
 pub use self::presign::PREFIX;
 use self::s3::S3Store;
 
 /// Variables of the process, by name, for credentials that stand in no URL.
-pub type Variables<'a> = dyn Fn(&str) -> Option<String> + Sync + 'a;
+pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// What went wrong with a store. The kind says what a caller can do; the source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -53,28 +55,54 @@ pub enum Place {
     File(FileStore),
     /// A bucket that speaks S3.
     S3(S3Store),
+    /// A bucket of Google Cloud Storage.
+    Gcs(GcsStore),
+}
+
+/// What a URL names.
+enum Named {
+    File(PathBuf),
+    S3(s3::Bucket),
+    Gcs(GcsStore),
+}
+
+impl Named {
+    fn parse(url: &str, variables: &Variables<'_>) -> Result<Self, String> {
+        match url.split_once("://") {
+            Some(("file", directory)) => Ok(Self::File(directory.into())),
+            Some(("s3", rest)) => s3::Bucket::parse(rest, variables).map(Self::S3),
+            Some(("gs", rest)) => GcsStore::parse(rest, variables).map(Self::Gcs),
+            Some(_) | None => Err("write file:///directory, s3://bucket or gs://bucket".to_owned()),
+        }
+    }
 }
 
 impl Store {
-    /// Opens the store that a URL names. A directory is tried; of a service nothing is asked yet, because a function has to
-    /// start, and to say what is wrong, also where the service is down.
+    /// Opens the store that a URL names, with the credentials that variables hold; these are read before this returns. A
+    /// directory is tried. A service may be down for a moment, and is no reason not to start then.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub async fn open(url: &str, variables: &Variables<'_>) -> Result<Self, String> {
-        let place = if let Some(directory) = url.strip_prefix("file://") {
-            FileStore::open(Path::new(directory)).await.map(Place::File)
-        } else if let Some(rest) = url.strip_prefix("s3://") {
-            S3Store::open(rest, variables).await.map(Place::S3)
-        } else {
-            Err("write file:///directory or s3://bucket".to_owned())
-        };
-        match place {
-            Ok(place) => Ok(Self {
-                place,
-                calls: Arc::default(),
-            }),
-            Err(problem) => Err(format!("`{url}` is no store: {problem}")),
+    pub fn open(
+        url: &str,
+        variables: &Variables<'_>,
+    ) -> impl Future<Output = Result<Self, String>> + Send + use<> {
+        let named = Named::parse(url, variables);
+        let url = url.to_owned();
+        async move {
+            let place = match named {
+                Ok(Named::File(directory)) => FileStore::open(&directory).await.map(Place::File),
+                Ok(Named::S3(bucket)) => S3Store::open(bucket).await.map(Place::S3),
+                Ok(Named::Gcs(store)) => Box::pin(store.open()).await.map(Place::Gcs),
+                Err(problem) => Err(problem),
+            };
+            match place {
+                Ok(place) => Ok(Self {
+                    place,
+                    calls: Arc::default(),
+                }),
+                Err(problem) => Err(format!("`{url}` is no store: {problem}")),
+            }
         }
     }
 
@@ -112,6 +140,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.get(key).await,
             Place::S3(store) => Box::pin(store.get(key)).await,
+            Place::Gcs(store) => Box::pin(store.get(key)).await,
         }
     }
 
@@ -123,6 +152,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.size(key).await,
             Place::S3(store) => Box::pin(store.size(key)).await,
+            Place::Gcs(store) => Box::pin(store.size(key)).await,
         }
     }
 
@@ -134,6 +164,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.put(key, body).await,
             Place::S3(store) => Box::pin(store.put(key, body)).await,
+            Place::Gcs(store) => Box::pin(store.put(key, body)).await,
         }
     }
 
@@ -146,6 +177,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.create(key, body).await,
             Place::S3(store) => Box::pin(store.create(key, body)).await,
+            Place::Gcs(store) => Box::pin(store.create(key, body)).await,
         }
     }
 
@@ -157,6 +189,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.delete(key).await,
             Place::S3(store) => Box::pin(store.delete(key)).await,
+            Place::Gcs(store) => Box::pin(store.delete(key)).await,
         }
     }
 
@@ -168,6 +201,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.upload(digest, file).await,
             Place::S3(store) => Box::pin(store.upload(digest, file)).await,
+            Place::Gcs(store) => Box::pin(store.upload(digest, file)).await,
         }
     }
 
@@ -179,6 +213,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.download(digest, file).await,
             Place::S3(store) => Box::pin(store.download(digest, file)).await,
+            Place::Gcs(store) => Box::pin(store.download(digest, file)).await,
         }
     }
 
@@ -190,6 +225,7 @@ impl Store {
         match self.call() {
             Place::File(store) => store.intact(digest, size).await,
             Place::S3(store) => Box::pin(store.intact(digest, size)).await,
+            Place::Gcs(store) => Box::pin(store.intact(digest, size)).await,
         }
     }
 
@@ -202,6 +238,7 @@ impl Store {
         match &self.place {
             Place::File(store) => Ok(store.presign(digest)),
             Place::S3(store) => Box::pin(store.presign(digest, method)).await,
+            Place::Gcs(store) => Box::pin(store.presign(digest, method)).await,
         }
     }
 }

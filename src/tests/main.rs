@@ -8,6 +8,7 @@
 
 mod command;
 mod fixture;
+mod gcs;
 mod messages;
 mod properties;
 mod publishing;

@@ -12,7 +12,7 @@
 //! The SDK's own checksums are off (`WhenRequired`), because the others refuse them. What replaces them: a body at hand is
 //! signed with its sha256; a file is sent with the checksum of its digest; what is read is compared with its digest.
 
-mod place;
+mod bucket;
 mod presign;
 mod transfer;
 
@@ -25,12 +25,12 @@ use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::{StoreError, Variables};
+use super::StoreError;
 use crate::aws::{self, BUDGET, Kind, Renewed, Response};
 use crate::digest::Digest;
 use crate::key::Key;
 
-use self::place::Place;
+pub(super) use self::bucket::Bucket;
 
 /// The user metadata of a blob whose content was hashed by whoever wrote it, and checked by the service as it arrived.
 const DIGEST: &str = "digest";
@@ -43,30 +43,29 @@ const READS: u32 = 2;
 pub struct S3Store {
     client: Client,
     credentials: Renewed,
-    place: Place,
+    bucket: Bucket,
 }
 
 impl S3Store {
-    /// The store that this URL (without `s3://`) names. Nothing is asked of the service yet.
+    /// The store in a bucket. Nothing is asked of the service yet.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) async fn open(rest: &str, variables: &Variables<'_>) -> Result<Self, String> {
-        let place = Place::parse(rest, variables)?;
-        let service = aws::service(&place.access).await?;
+    pub(super) async fn open(bucket: Bucket) -> Result<Self, String> {
+        let service = aws::service(&bucket.access).await?;
         let config = aws_sdk_s3::config::Builder::from(&service.sdk)
-            .force_path_style(place.path_style)
+            .force_path_style(bucket.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         Ok(Self {
             client: Client::from_conf(config.build()),
             credentials: service.credentials,
-            place,
+            bucket,
         })
     }
 
     fn object(&self, key: &Key) -> String {
-        self.place.object(&key.path())
+        self.bucket.object(&key.path())
     }
 
     pub(super) async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
@@ -85,7 +84,7 @@ impl S3Store {
         let request = self
             .client
             .get_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(key));
         let Some(object) = present("get", request.send().await)? else {
             return Ok(None);
@@ -101,7 +100,7 @@ impl S3Store {
         let request = self
             .client
             .head_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(key));
         let Some(head) = present("size", request.send().await)? else {
             return Ok(None);
@@ -137,7 +136,7 @@ impl S3Store {
     ) -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder {
         self.client
             .put_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(key))
             .content_type(key.content_type())
             .body(ByteStream::from(body))
@@ -147,7 +146,7 @@ impl S3Store {
         let request = self
             .client
             .delete_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(key));
         present("delete", request.send().await).map(drop)
     }

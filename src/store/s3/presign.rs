@@ -33,7 +33,7 @@ pub(super) async fn presign(store: &S3Store, digest: &Digest, method: &Method) -
         .expires_in(life)
         .build();
     let config = config.map_err(|error| StoreError::Broken("presign", error.into()))?;
-    let (bucket, object) = (&store.place.bucket, store.object(&Key::Blob(*digest)));
+    let (bucket, object) = (&store.bucket.name, store.object(&Key::Blob(*digest)));
     // a URL is signed for one method
     let signed = if method == Method::HEAD {
         let request = store.client.head_object().bucket(bucket).key(object);

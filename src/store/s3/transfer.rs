@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::place::Checksum;
+use super::bucket::Checksum;
 use super::{DIGEST, S3Store, failed, length, present};
 use crate::digest::Digest;
 use crate::key::Key;
@@ -71,13 +71,13 @@ impl S3Store {
         let request = self
             .client
             .put_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(&key));
         let request = request
             .content_type(key.content_type())
             .metadata(DIGEST, digest.to_string())
             .body(body);
-        let request = match self.place.checksum {
+        let request = match self.bucket.checksum {
             Checksum::Sha256 => request.checksum_sha256(BASE64.encode(digest.bytes())),
             Checksum::Md5 => request.content_md5(md5_of(file).await?),
         };
@@ -96,12 +96,12 @@ impl S3Store {
         let request = self
             .client
             .create_multipart_upload()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(&key));
         let request = request
             .content_type(key.content_type())
             .metadata(DIGEST, digest.to_string());
-        let request = match self.place.checksum {
+        let request = match self.bucket.checksum {
             Checksum::Sha256 => request.checksum_algorithm(aws_sdk_s3::types::ChecksumAlgorithm::Sha256),
             Checksum::Md5 => request,
         };
@@ -138,7 +138,7 @@ impl S3Store {
         let request = self
             .client
             .head_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(&Key::Blob(*digest)));
         let Some(head) = present("intact", request.send().await)? else {
             return Ok(false);
@@ -159,7 +159,7 @@ impl S3Store {
         let request = self
             .client
             .get_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.name)
             .key(self.object(&Key::Blob(*digest)));
         let Some(object) = present("download", request.send().await)? else {
             return Ok(None);
@@ -239,9 +239,9 @@ impl Upload {
     ) -> impl Future<Output = Result<CompletedPart, StoreError>> + Send + 'static {
         let (store, object, id) = (self.store.clone(), self.object.clone(), self.id.clone());
         async move {
-            let request = store.client.upload_part().bucket(&store.place.bucket).key(object);
+            let request = store.client.upload_part().bucket(&store.bucket.name).key(object);
             let request = request.upload_id(id).part_number(number);
-            let request = match store.place.checksum {
+            let request = match store.bucket.checksum {
                 Checksum::Sha256 => request.checksum_sha256(BASE64.encode(Sha256::digest(&body))),
                 Checksum::Md5 => request.content_md5(BASE64.encode(Md5::digest(&body))),
             };
@@ -267,7 +267,7 @@ impl Upload {
         let request = store
             .client
             .complete_multipart_upload()
-            .bucket(&store.place.bucket)
+            .bucket(&store.bucket.name)
             .key(&self.object);
         let slow = aws_sdk_s3::Config::builder().timeout_config(slow());
         let request = request.upload_id(&self.id).multipart_upload(parts);
@@ -291,7 +291,7 @@ impl Drop for Upload {
             .store
             .client
             .abort_multipart_upload()
-            .bucket(&self.store.place.bucket);
+            .bucket(&self.store.bucket.name);
         let request = request.key(&self.object).upload_id(&self.id);
         // there is no runtime when the process ends: the bucket's lifecycle aborts what is left then
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -20,8 +20,8 @@ pub(super) enum Checksum {
 
 /// A bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) bucket: String,
+pub(crate) struct Bucket {
+    pub(super) name: String,
     /// Empty, or with a `/` at its end.
     prefix: String,
     pub(super) path_style: bool,
@@ -29,8 +29,8 @@ pub(super) struct Place {
     pub(super) access: Access,
 }
 
-impl Place {
-    pub(super) fn parse(rest: &str, variables: &Variables<'_>) -> Result<Self, String> {
+impl Bucket {
+    pub(crate) fn parse(rest: &str, variables: &Variables<'_>) -> Result<Self, String> {
         let mut address = Address::parse(rest)?;
         let endpoint = address.option("endpoint");
         if let Some(endpoint) = &endpoint
@@ -65,7 +65,7 @@ impl Place {
             "" => String::new(),
             path => format!("{path}/"),
         };
-        let place = Self {
+        let bucket = Self {
             path_style: address.flag("path-style")?,
             access: Access {
                 region: address
@@ -74,12 +74,12 @@ impl Place {
                 endpoint,
                 keys,
             },
-            bucket: address.host.clone(),
+            name: address.host.clone(),
             prefix,
             checksum,
         };
         address.finish()?;
-        Ok(place)
+        Ok(bucket)
     }
 
     /// The name of an object.
@@ -95,15 +95,15 @@ mod tests {
     #[test]
     fn a_url_says_all_of_it() {
         let none: &Variables<'_> = &|_| None;
-        let plain = Place::parse("bucket", none).unwrap();
+        let plain = Bucket::parse("bucket", none).unwrap();
         assert_eq!(
             (plain.object("k").as_str(), plain.path_style, plain.checksum),
             ("k", false, Checksum::Sha256)
         );
-        let full = Place::parse("b/p/q?endpoint=http://127.0.0.1:9000&region=r&path-style", none).unwrap();
+        let full = Bucket::parse("b/p/q?endpoint=http://127.0.0.1:9000&region=r&path-style", none).unwrap();
         assert_eq!((full.object("k").as_str(), full.path_style), ("p/q/k", true));
         assert_eq!(full.access.region.as_deref(), Some("r"));
-        let google = Place::parse("b?endpoint=https://storage.googleapis.com&path-style", none).unwrap();
+        let google = Bucket::parse("b?endpoint=https://storage.googleapis.com&path-style", none).unwrap();
         assert_eq!(
             (google.checksum, google.access.region.as_deref()),
             (Checksum::Md5, Some("auto"))
@@ -115,11 +115,11 @@ mod tests {
             "b?pathstyle",
             "b?path-style=2",
         ] {
-            assert!(Place::parse(bad, none).is_err(), "{bad}");
+            assert!(Bucket::parse(bad, none).is_err(), "{bad}");
         }
         let half: &Variables<'_> = &|name| (name == ACCESS_KEY).then(|| "AK".to_owned());
-        assert!(Place::parse("b", half).is_err());
+        assert!(Bucket::parse("b", half).is_err());
         let both: &Variables<'_> = &|_| Some("K".to_owned());
-        assert!(Place::parse("b", both).unwrap().access.keys.is_some());
+        assert!(Bucket::parse("b", both).unwrap().access.keys.is_some());
     }
 }

@@ -1,0 +1,6 @@
+//! The store against a server that does what it is told.
+
+mod access;
+mod fake;
+mod faults;
+mod transfer;
