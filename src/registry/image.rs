@@ -61,7 +61,7 @@ impl Parts {
         for _ in 0..UNIONS {
             match compose(&recipe, &merged) {
                 Outcome::Image(composed) => {
-                    let record = composed.record();
+                    let record = composed.record(image);
                     self.publish(&key, &composed, &record).await?;
                     let waited_ms = began.elapsed().map_or(0, |time| time.as_millis());
                     info!(

@@ -13,7 +13,8 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::digest::Digest;
-use crate::key::Key;
+use crate::key::{Key, Prefix};
+use crate::record::Seconds;
 
 use self::file::FileStore;
 pub use self::presign::PREFIX;
@@ -99,6 +100,17 @@ impl Store {
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self {
             Self::File(store) => store.delete(key).await,
+        }
+    }
+
+    /// The names of all objects below a prefix, without it, and when each was last written, in seconds since 1970; in
+    /// any order. A thousand objects for each call to a cloud's store.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a prefix that nothing is below is an empty list.
+    pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
+        match self {
+            Self::File(store) => store.list(prefix).await,
         }
     }
 

@@ -60,6 +60,7 @@ async fn a_directory_is_looked_at_again_soon_and_a_commit_never() {
             revision: "1".repeat(40).parse().unwrap(),
             at: now() - age,
             fixed,
+            next: None,
         };
         record(&registry, tag, &resolved).await;
         let answer = registry.get(&format!("/v2/hello/manifests/{tag}")).await;
