@@ -103,7 +103,8 @@ async fn listing(store: &Store) {
         "{listed:?}"
     );
     let mut keys: Vec<Key> = listed.iter().filter_map(|(name, _)| prefix.key(name)).collect();
-    (keys.sort(), expected.sort());
+    keys.sort();
+    expected.sort();
     assert_eq!((keys, listed.len()), (expected, 3));
 }
 
