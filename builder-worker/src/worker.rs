@@ -25,6 +25,9 @@ use crate::meters::{Kind, Meters, Outcome, Running};
 /// How long one look at the queue may take; SQS allows 20 s.
 const LOOK: Duration = Duration::from_secs(20);
 
+/// The first look is short: until it ends nobody can say whether the queue is within reach.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// A queue that fails is asked again after this.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -113,7 +116,12 @@ impl Worker {
     async fn next(&self, places: &Arc<Semaphore>) -> (Place, Delivery) {
         loop {
             let permit = Arc::clone(places).acquire_owned().await.ok();
-            match self.queue.receive(LOOK).await {
+            let look = if self.meters.queue_silence().is_some() {
+                LOOK
+            } else {
+                FIRST_LOOK
+            };
+            match self.queue.receive(look).await {
                 Ok(received) => {
                     self.meters.queue_answered();
                     if let Some(delivery) = received {
