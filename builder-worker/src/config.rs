@@ -44,7 +44,7 @@ pub const CHANNELS: &str = "LAMINIX_CHANNELS";
 pub const NIXPKGS: &str = "LAMINIX_NIXPKGS";
 /// The time that running jobs have after a request to stop, `90s` by default.
 pub const DRAIN: &str = "LAMINIX_DRAIN";
-/// The address and port of the worker's health and metrics, such as `127.0.0.1:9726`; none by default.
+/// The address and port of the worker's health and metrics, such as `127.0.0.1:5727`; none by default.
 pub const STATUS: &str = "LAMINIX_STATUS";
 /// The free space that the disk of the Nix store is to have, such as `20G`; 0, the default: it is never collected.
 pub const FREE: &str = "LAMINIX_FREE";
@@ -165,7 +165,7 @@ impl Config {
             let address = text.parse();
             address
                 .map(Some)
-                .map_err(|_| format!("`{text}` is no address and port: write 127.0.0.1:9726"))
+                .map_err(|_| format!("`{text}` is no address and port: write 127.0.0.1:5727"))
         });
         let free = variables.read(FREE, 0, bytes);
         let carry = variables.read(CARRY, if cached { 500 } else { 0 }, |text| {
