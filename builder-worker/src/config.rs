@@ -51,7 +51,7 @@ pub const FREE: &str = "LAMINIX_FREE";
 /// The packages that are made ready before a tag moves: 500 by default, 0 for a directory, which is edited by whoever
 /// pulls from it.
 pub const CARRY: &str = "LAMINIX_CARRY";
-/// The time that a tag is held back for that, `2h` by default.
+/// The time that a tag is held back for that, `2h` by default; less than the 12 h that SQS lets a message be at work.
 pub const CARRY_TIME: &str = "LAMINIX_CARRY_TIME";
 
 const CACHE: &str = "https://cache.nixos.org";

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use laminix::job::Work;
-use laminix::key::Subject;
+use laminix::key::{Key, Subject};
 use laminix::name::Tag;
-use laminix::record::PackageRecord;
+use laminix::record::{PackageRecord, SourceRecord};
 use laminix::source::Revision;
 use laminix_builder::carry::Idle;
 use laminix_builder::claims::Progress;
@@ -155,6 +155,21 @@ async fn a_tag_that_moves_back_stays_where_it_is() {
     assert!(!shop.is_ready(&second, "a").await);
 }
 
+/// A host that does not answer takes nothing away from those who pull.
+#[tokio::test]
+async fn what_was_named_before_outlives_a_job_that_is_given_up() {
+    let Some(shop) = Shop::open().await else { return };
+    shop.workshop.give_up(&shop.resolve()).await.unwrap();
+    let bytes = shop.store.get(&Key::Source(shop.latest())).await.unwrap();
+    assert!(matches!(
+        serde_json::from_slice(&bytes.unwrap()).unwrap(),
+        SourceRecord::Refused { .. }
+    ));
+    let (old, new) = shop.about_to_move(&["a"]).await;
+    shop.workshop.give_up(&shop.resolve()).await.unwrap();
+    assert_eq!(shop.named().await, (old, Some(new)));
+}
+
 #[tokio::test]
 async fn others_go_first() {
     let Some(shop) = Shop::open().await else { return };
@@ -220,7 +235,7 @@ async fn a_carry_goes_from_worker_to_worker_and_blocks_nobody() {
     shop.workshop
         .store
         .put(
-            &laminix::key::Key::Package(shop.package(&new, "slow")),
+            &Key::Package(shop.package(&new, "slow")),
             serde_json::to_vec(&PackageRecord::NotFound { near: Vec::new() })
                 .unwrap()
                 .into(),
