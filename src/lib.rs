@@ -32,7 +32,9 @@
 //! - Claims save work; correctness never depends on them. Every job can be done twice.
 //! - What a client sees is in [`registry::error`]; internals are logged once and never sent.
 
+mod address;
 pub mod archive;
+mod aws;
 pub mod body;
 pub mod compose;
 pub mod config;
@@ -40,6 +42,7 @@ pub mod digest;
 pub mod gzip;
 pub mod job;
 pub mod key;
+pub mod lambda;
 pub mod log;
 pub mod name;
 pub mod queue;

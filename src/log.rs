@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// The variable that chooses what is logged, such as `debug` or `laminix=debug`; `info` by default.
 const LOG: &str = "LAMINIX_LOG";
 
-/// Starts logging to stderr: for people on a terminal, as JSON anywhere else where `LAMINIX_LOG_FORMAT` is `json`.
+/// Starts logging to stderr: for people, or as JSON on Lambda and where `LAMINIX_LOG_FORMAT` is `json`.
 pub fn init() {
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
@@ -16,9 +16,16 @@ pub fn init() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(terminal);
-    let json = crate::config::environment("LAMINIX_LOG_FORMAT").is_some_and(|format| format == "json");
+    let json = match crate::config::environment("LAMINIX_LOG_FORMAT") {
+        Some(format) => format == "json",
+        None => crate::config::environment(crate::lambda::RUNTIME).is_some(),
+    };
     let started = if json {
-        builder.json().try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init()
     } else {
         builder.with_target(false).try_init()
     };

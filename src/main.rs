@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use laminix::config::Config;
+use laminix::config::{Config, environment};
+use laminix::lambda;
 use laminix::queue::Queue;
 use laminix::registry::App;
 use laminix::server;
@@ -41,9 +42,18 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Vec<String>> {
-    let config = Config::parse(&laminix::config::environment)?;
-    let store = Store::open(&config.store).await.map_err(|error| vec![error])?;
+    let config = Config::parse(&environment)?;
+    let store = Store::open(&config.store, &environment)
+        .await
+        .map_err(|error| vec![error])?;
     let queue = Queue::open(&config.queue).await.map_err(|error| vec![error])?;
+    if environment(lambda::RUNTIME).is_some() {
+        let function = environment("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "laminix".to_owned());
+        let app = App::behind(lambda::FRONT, config, store, queue);
+        return lambda::serve(app, function)
+            .await
+            .map_err(|error| vec![error.to_string()]);
+    }
     let listen = config.listen;
     let served = server::serve(App::new(config, store, queue), listen, server::signal()).await;
     served.map_err(|error| vec![format!("cannot listen on {listen}: {error}")])

@@ -4,6 +4,7 @@
 //! look at the store until the record is there or their time is up. Nothing here is needed for correctness: a store that
 //! ignores the condition, or a claim whose owner died, costs work and no more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -56,6 +57,8 @@ pub struct Waiter<'a> {
     pub queue: &'a Queue,
     /// When to stop.
     pub until: Instant,
+    /// Set when something was missing, so that somebody has to wait.
+    pub missed: &'a AtomicBool,
 }
 
 impl Waiter<'_> {
@@ -99,6 +102,7 @@ impl Waiter<'_> {
             if missing.is_empty() {
                 return Ok(Waited::There(records.into_iter().flatten().collect()));
             }
+            self.missed.store(true, Ordering::Relaxed);
             let due = claimed.is_none_or(|at| at.elapsed() >= RECLAIM);
             if due && self.turn(missing[0]).await? && self.ask(&missing, &work).await? {
                 claimed = Some(Instant::now());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
+use laminix::config::environment;
 use laminix::queue::Queue;
 use laminix::server::Signals;
 use laminix::store::Store;
@@ -26,14 +27,14 @@ const USAGE: u8 = 64;
 #[tokio::main]
 async fn main() -> ExitCode {
     laminix::log::init();
-    match Config::parse(&laminix::config::environment) {
+    match Config::parse(&environment) {
         Ok(config) => laminix::log::exit(work(config).await.map_err(|error| vec![format!("{error:#}")]), 1),
         Err(problems) => laminix::log::exit(Err(problems), USAGE),
     }
 }
 
 async fn work(config: Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.shared.store)
+    let store = Store::open(&config.shared.store, &environment)
         .await
         .map_err(anyhow::Error::msg)?;
     let queue = Queue::open(&config.shared.queue)

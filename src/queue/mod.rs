@@ -1,10 +1,11 @@
 //! The internal queue: jobs from the function to the workers.
 //!
-//! A queue is named by a URL: `file:///directory`. Delivery is at least once: a job that is received and not completed
+//! A queue is named by a URL: `file:///directory` or `sqs://host/account/name` (see [`sqs`]). Delivery is at least once: a job that is received and not completed
 //! within its visibility time is delivered again; one that fails too often is parked where an operator can see it.
 //! Every queue passes one contract suite (`src/tests/queue.rs`).
 
 pub mod spool;
+pub mod sqs;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::job::{Job, JobError};
 
 use self::spool::{Receipt as SpoolReceipt, SpoolQueue};
+use self::sqs::{Receipt as SqsReceipt, SqsQueue};
 
 /// What went wrong with a queue. The source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,8 @@ pub struct Delivery {
 pub enum Receipt {
     /// Of a spool directory.
     Spool(SpoolReceipt),
+    /// Of SQS.
+    Sqs(SqsReceipt),
 }
 
 /// How many jobs there are.
@@ -55,6 +59,8 @@ pub struct Depth {
 pub enum Queue {
     /// A spool directory.
     Spool(SpoolQueue),
+    /// SQS.
+    Sqs(SqsQueue),
 }
 
 impl Queue {
@@ -64,15 +70,19 @@ impl Queue {
     /// A message that was delivered this often and failed is parked.
     pub const ATTEMPTS: u32 = 5;
 
-    /// Opens the queue that a URL names, and makes sure that it can be used.
+    /// Opens the queue that a URL names. A directory is tried; of a service nothing is asked yet.
     ///
     /// # Errors
     /// A sentence for the operator.
     pub async fn open(url: &str) -> Result<Self, String> {
-        match url.strip_prefix("file://") {
-            Some(directory) => SpoolQueue::open(Path::new(directory)).await.map(Self::Spool),
-            None => Err(format!("`{url}` is no queue: write file:///directory")),
-        }
+        let queue = if let Some(directory) = url.strip_prefix("file://") {
+            SpoolQueue::open(Path::new(directory)).await.map(Self::Spool)
+        } else if let Some(rest) = url.strip_prefix("sqs://") {
+            SqsQueue::open(rest).await.map(Self::Sqs)
+        } else {
+            Err("write file:///directory or sqs://host/account/name".to_owned())
+        };
+        queue.map_err(|problem| format!("`{url}` is no queue: {problem}"))
     }
 
     /// Puts a job in. It is durable when this returns.
@@ -82,6 +92,7 @@ impl Queue {
     pub async fn send(&self, job: &Job) -> Result<(), QueueError> {
         match self {
             Self::Spool(queue) => queue.send(job).await,
+            Self::Sqs(queue) => Box::pin(queue.send(job)).await,
         }
     }
 
@@ -92,6 +103,7 @@ impl Queue {
     pub async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
         match self {
             Self::Spool(queue) => queue.receive(wait).await,
+            Self::Sqs(queue) => Box::pin(queue.receive(wait)).await,
         }
     }
 
@@ -102,6 +114,8 @@ impl Queue {
     pub async fn extend(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.extend(receipt, time).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.extend(receipt, time)).await,
+            (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
 
@@ -112,6 +126,8 @@ impl Queue {
     pub async fn complete(&self, receipt: &Receipt) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.complete(receipt).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.complete(receipt)).await,
+            (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
 
@@ -128,6 +144,10 @@ impl Queue {
     ) -> Result<bool, QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.give_back(receipt, delay, reason).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => {
+                Box::pin(queue.give_back(receipt, delay, reason)).await
+            }
+            (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
 
@@ -138,6 +158,8 @@ impl Queue {
     pub async fn park(&self, receipt: &Receipt, reason: &str) -> Result<(), QueueError> {
         match (self, receipt) {
             (Self::Spool(queue), Receipt::Spool(receipt)) => queue.park(receipt, reason).await,
+            (Self::Sqs(queue), Receipt::Sqs(receipt)) => Box::pin(queue.park(receipt, reason)).await,
+            (Self::Spool(_), Receipt::Sqs(_)) | (Self::Sqs(_), Receipt::Spool(_)) => Err(foreign()),
         }
     }
 
@@ -148,6 +170,11 @@ impl Queue {
     pub async fn depth(&self) -> Result<Depth, QueueError> {
         match self {
             Self::Spool(queue) => queue.depth().await,
+            Self::Sqs(queue) => Box::pin(queue.depth()).await,
         }
     }
+}
+
+fn foreign() -> QueueError {
+    QueueError("receipt", "the delivery is another queue's".into())
 }

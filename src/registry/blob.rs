@@ -1,9 +1,10 @@
 //! Blobs (distribution-spec, "Pulling blobs"): the object store gives them out, at URLs that are signed here.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
-use http::{HeaderName, Response, StatusCode};
+use http::{HeaderName, Method, Response, StatusCode};
 
 use super::error::Error;
+use super::visit::Visit;
 use super::{Parts, set};
 use crate::body::Body;
 use crate::digest::Digest;
@@ -11,9 +12,9 @@ use crate::key::Key;
 
 impl Parts {
     /// A redirect, with no call to the store: whether the blob is there, its answer tells.
-    pub(super) async fn blob(&self, digest: &str) -> Result<Response<Body>, Error> {
+    pub(super) async fn blob(&self, digest: &str, method: &Method) -> Result<Response<Body>, Error> {
         let digest: Digest = digest.parse().map_err(|_| Error::DigestInvalid)?;
-        let url = self.store.presign(&digest).await?;
+        let url = self.store.presign(&digest, method).await?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
         set(&mut response, LOCATION, &url);
@@ -28,9 +29,9 @@ impl Parts {
     }
 
     /// A URL is signed for one method, so HEAD is answered here.
-    pub(super) async fn blob_head(&self, digest: &str) -> Result<Response<Body>, Error> {
+    pub(super) async fn blob_head(&self, digest: &str, visit: &Visit) -> Result<Response<Body>, Error> {
         let digest: Digest = digest.parse().map_err(|_| Error::DigestInvalid)?;
-        let size = self
+        let size = visit
             .store
             .size(&Key::Blob(digest))
             .await?

@@ -1,20 +1,19 @@
 //! An image at a revision: from the cache, or composed from records, or waited for.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
-
-use bytes::Bytes;
-use tracing::info;
 
 use super::Parts;
 use super::error::Error;
-use crate::compose::{BASE, Composed, Merge, Outcome, Recipe, compose};
+use super::visit::{Outcome, Visit};
+use crate::compose::{BASE, Composed, Merge, Outcome as Recipes, Recipe, compose};
 use crate::job::Work;
 use crate::key::{ImageKey, Key, LayerKey, PackageRef, Subject};
 use crate::name::{Attribute, Image};
 use crate::record::{Claim, ImageRecord, Package, PackageRecord, Packed};
 use crate::source::Revision;
-use crate::wait::{Record, Waited, Waiter};
+use crate::store::Store;
+use crate::wait::{Record, Waited};
+use bytes::Bytes;
 
 /// The last lines of a log that reach a terminal.
 const LOG_LINES: usize = 12;
@@ -37,16 +36,20 @@ impl Parts {
         &self,
         image: &Image,
         revision: &Revision,
-        waiter: &Waiter<'_>,
+        visit: &Visit,
     ) -> Result<Made, Error> {
         let key = Key::Image(ImageKey::of(&self.config.source, revision, image));
-        if let Some(bytes) = self.store.get(&key).await?
+        if let Some(bytes) = visit.phase("cache", visit.store.get(&key)).await?
             && let Ok(record) = serde_json::from_slice(&bytes)
         {
+            visit.became(Outcome::Warm);
             return Ok(Made::Image(record));
         }
-        let began = SystemTime::now();
-        let (asked, base) = match self.packages(image, revision, waiter).await? {
+        visit.became(Outcome::Composed);
+        let (asked, base) = match visit
+            .phase("records", self.packages(image, revision, visit))
+            .await?
+        {
             Ok(packages) => packages,
             Err(claims) => return Ok(Made::Late(claims)),
         };
@@ -59,18 +62,16 @@ impl Parts {
         };
         let mut merged = BTreeMap::new();
         for _ in 0..UNIONS {
-            match compose(&recipe, &merged) {
-                Outcome::Image(composed) => {
+            match visit.phase("compose", async { compose(&recipe, &merged) }).await {
+                Recipes::Image(composed) => {
                     let record = composed.record(image);
-                    self.publish(&key, &composed, &record).await?;
-                    let waited_ms = began.elapsed().map_or(0, |time| time.as_millis());
-                    info!(
-                        attributes = image.attributes().len(),
-                        waited_ms, "composed an image"
-                    );
+                    visit
+                        .phase("publish", publish(&visit.store, &key, &composed, &record))
+                        .await?;
+                    visit.became(Outcome::Composed);
                     return Ok(Made::Image(record));
                 }
-                Outcome::Merge(merges) => match self.unions(merges, waiter).await? {
+                Recipes::Merge(merges) => match visit.phase("unions", self.unions(merges, visit)).await? {
                     Ok(unions) => merged.extend(unions),
                     Err(claims) => return Ok(Made::Late(claims)),
                 },
@@ -84,7 +85,7 @@ impl Parts {
         &self,
         image: &Image,
         revision: &Revision,
-        waiter: &Waiter<'_>,
+        visit: &Visit,
     ) -> Result<Result<(Vec<Package>, Vec<Package>), Vec<Claim>>, Error> {
         let asked: Vec<Attribute> = image.attributes().iter().cloned().collect();
         let base = BASE.map(crate::name::constant);
@@ -114,7 +115,7 @@ impl Parts {
                 attributes: attributes.collect(),
             }]
         };
-        let records = match waiter.wait(&subjects, work).await? {
+        let records = match visit.waiter().wait(&subjects, work).await? {
             Waited::There(records) => records,
             Waited::Late(claims) => return Ok(Err(claims)),
         };
@@ -148,7 +149,7 @@ impl Parts {
     async fn unions(
         &self,
         merges: Vec<Merge>,
-        waiter: &Waiter<'_>,
+        visit: &Visit,
     ) -> Result<Result<BTreeMap<LayerKey, Packed>, Vec<Claim>>, Error> {
         let subjects: Vec<Subject> = merges
             .iter()
@@ -165,7 +166,7 @@ impl Parts {
                 })
                 .collect()
         };
-        match waiter.wait(&subjects, work).await? {
+        match visit.waiter().wait(&subjects, work).await? {
             Waited::There(records) => {
                 let packed = records.into_iter().filter_map(|record| match record {
                     Record::Layer(packed) => Some(packed),
@@ -180,25 +181,24 @@ impl Parts {
             Waited::Late(claims) => Ok(Err(claims)),
         }
     }
+}
 
-    /// Publish last: nothing is named before it is stored.
-    async fn publish(&self, key: &Key, composed: &Composed, record: &ImageRecord) -> Result<(), Error> {
-        let store = &self.store;
-        let blob = async |blob: &crate::compose::Blob, key: Key| store.put(&key, blob.bytes.clone()).await;
-        tokio::try_join!(
-            blob(&composed.root, Key::Blob(composed.root.digest)),
-            blob(&composed.config, Key::Blob(composed.config.digest)),
-            blob(&composed.oci, Key::Manifest(composed.oci.digest)),
-            async {
-                match &composed.docker {
-                    Some(docker) => blob(docker, Key::Manifest(docker.digest)).await,
-                    None => Ok(()),
-                }
-            },
-        )?;
-        let body = serde_json::to_vec(record).map_err(Error::internal)?;
-        Ok(store.put(key, Bytes::from(body)).await?)
-    }
+/// Publish last: nothing is named before it is stored.
+async fn publish(store: &Store, key: &Key, composed: &Composed, record: &ImageRecord) -> Result<(), Error> {
+    let blob = async |blob: &crate::compose::Blob, key: Key| store.put(&key, blob.bytes.clone()).await;
+    tokio::try_join!(
+        blob(&composed.root, Key::Blob(composed.root.digest)),
+        blob(&composed.config, Key::Blob(composed.config.digest)),
+        blob(&composed.oci, Key::Manifest(composed.oci.digest)),
+        async {
+            match &composed.docker {
+                Some(docker) => blob(docker, Key::Manifest(docker.digest)).await,
+                None => Ok(()),
+            }
+        },
+    )?;
+    let body = serde_json::to_vec(record).map_err(Error::internal)?;
+    Ok(store.put(key, Bytes::from(body)).await?)
 }
 
 /// Why an image cannot be made, package by package, in words for the person who pulls.

@@ -2,7 +2,7 @@
 //!
 //! HEAD waits as GET does: clients ask by HEAD first, and take its digest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::error::Error;
 use super::image::Made;
 use super::revision::Named;
+use super::visit::{Outcome, Visit};
 use super::{Answer, Parts, field, set};
 use crate::body::Body;
 use crate::compose::manifest::{DOCKER, OCI};
@@ -18,7 +19,6 @@ use crate::digest::Digest;
 use crate::key::Key;
 use crate::name::{Image, Tag};
 use crate::record::{Claim, ImageRecord, now};
-use crate::wait::Waiter;
 
 impl Parts {
     pub(super) async fn manifest(
@@ -27,12 +27,14 @@ impl Parts {
         reference: &str,
         uri: &Uri,
         headers: &HeaderMap,
+        visit: &Visit,
     ) -> Result<Answer, Error> {
         let image =
             Image::parse(name, self.config.system).map_err(|error| Error::NameInvalid(error.to_string()))?;
         if reference.contains(':') {
+            visit.about(format!("{name}@{reference}"));
             return self
-                .by_digest(reference, headers)
+                .by_digest(reference, headers, visit)
                 .await
                 .map(Box::new)
                 .map(Answer::Response);
@@ -40,26 +42,23 @@ impl Parts {
         let tag: Tag = reference
             .parse()
             .map_err(|error| Error::ManifestUnknown(format!("{error}")))?;
+        visit.about(format!("{name}:{tag}"));
         let hop = field(uri.query().unwrap_or_default(), "wait")
             .and_then(|hop| hop.parse::<u32>().ok())
             .unwrap_or(0);
-        let waiter = Waiter {
-            store: &self.store,
-            queue: &self.queue,
-            until: Instant::now() + self.config.hop,
-        };
         let late = |claims: Vec<Claim>| {
+            visit.became(Outcome::Waited);
             if hop < self.config.hops {
                 Ok(Answer::Hop(hop + 1))
             } else {
                 Err(still_at_work(&image, &claims))
             }
         };
-        let revision = match self.revision(&tag, &waiter).await? {
+        let revision = match visit.phase("revision", self.revision(&tag, visit)).await? {
             Named::Revision(revision) => revision,
             Named::Late(claims) => return late(claims),
         };
-        match self.image(&image, &revision, &waiter).await? {
+        match self.image(&image, &revision, visit).await? {
             Made::Image(record) => {
                 let (manifest, media_type) = choose(record, headers);
                 let mut response = respond(manifest, media_type, headers);
@@ -71,7 +70,12 @@ impl Parts {
         }
     }
 
-    async fn by_digest(&self, reference: &str, headers: &HeaderMap) -> Result<Response<Body>, Error> {
+    async fn by_digest(
+        &self,
+        reference: &str,
+        headers: &HeaderMap,
+        visit: &Visit,
+    ) -> Result<Response<Body>, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Typed {
@@ -79,9 +83,9 @@ impl Parts {
         }
         let digest: Digest = reference.parse().map_err(|_| Error::DigestInvalid)?;
         let unknown = || Error::ManifestUnknown("no image with this digest has been made here".to_owned());
-        let bytes = self
-            .store
-            .get(&Key::Manifest(digest))
+        let key = Key::Manifest(digest);
+        let bytes = visit
+            .phase("cache", visit.store.get(&key))
             .await?
             .ok_or_else(unknown)?;
         if Digest::of(&bytes) != digest {
@@ -91,6 +95,7 @@ impl Parts {
         }
         let typed: Typed = serde_json::from_slice(&bytes).map_err(Error::internal)?;
         let media_type = if typed.media_type == DOCKER { DOCKER } else { OCI };
+        visit.became(Outcome::Warm);
         let mut response = respond(bytes.into(), media_type, headers);
         if response.status() == StatusCode::OK {
             set(

@@ -7,20 +7,23 @@ mod manifest;
 mod page;
 mod revision;
 mod tags;
+mod visit;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use tracing::info;
 
 use self::error::Error;
+use self::visit::Visit;
+pub use self::visit::{Outcome, Report};
 use crate::body::Body;
 use crate::config::Config;
 use crate::queue::Queue;
 use crate::route::Route;
-use crate::store::Store;
+use crate::store::{Place, Store};
 
 /// The registry as a value: from a request to a response. Clones share it.
 #[derive(Debug, Clone)]
@@ -32,7 +35,24 @@ struct Parts {
     store: Store,
     queue: Queue,
     revisions: revision::Revisions,
+    front: Front,
 }
+
+/// What stands between the registry and its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// Nothing, or a proxy that leaves answers as they are.
+    Plain,
+    /// A Lambda function URL. It sets Content-Length by the body it gets, so HEAD is answered with one, which it does not
+    /// pass on; and the process is frozen once it has answered.
+    FunctionUrl,
+}
+
+/// Work that is left for later has this long where it cannot be done after the answer.
+const LATER: Duration = Duration::from_secs(3);
+
+/// What a request keeps of its time to say how it ended.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// An answer, or where to look for it.
 enum Answer {
@@ -46,20 +66,56 @@ impl App {
     /// A registry of this configuration, on a store and a queue that are open.
     #[must_use]
     pub fn new(config: Config, store: Store, queue: Queue) -> Self {
+        Self::behind(Front::Plain, config, store, queue)
+    }
+
+    /// The same behind something.
+    #[must_use]
+    pub fn behind(front: Front, config: Config, store: Store, queue: Queue) -> Self {
         Self(Arc::new(Parts {
             config,
             store,
             queue,
             revisions: revision::Revisions::default(),
+            front,
         }))
+    }
+
+    /// Makes ready what the first request would have to wait for: credentials, a connection to the store, and the revision
+    /// of the tag that most people pull. A store that is down is no reason not to start: requests will tell.
+    pub async fn warm(&self) {
+        let began = Instant::now();
+        let known = tokio::time::timeout(LATER, self.0.known_revision()).await;
+        let ms = began.elapsed().as_millis();
+        info!(
+            ms,
+            revision = known.ok().flatten().map(tracing::field::display),
+            "warm"
+        );
     }
 
     /// Answers a request. Its body plays no part.
     pub async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
-        let began = Instant::now();
+        self.answer_by(None, method, uri, headers).await.0
+    }
+
+    /// The same for a caller that stops listening at a certain time, with what there is to say about it.
+    pub async fn answer_by(
+        &self,
+        deadline: Option<Instant>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> (Response<Body>, Report) {
+        let hop = Instant::now() + self.0.config.hop;
+        let until = deadline.map_or(hop, |deadline| {
+            hop.min(deadline.checked_sub(LAST_WORDS).unwrap_or(deadline))
+        });
+        let visit = Arc::new(Visit::new(&self.0.store, &self.0.queue, until));
         // a task of its own: a panic ends it and not the connection, and a client that goes away does not cut a write short
         let (app, request) = (self.clone(), (method.clone(), uri.clone(), headers.clone()));
-        let task = tokio::spawn(async move { app.route(&request.0, &request.1, &request.2).await });
+        let visited = Arc::clone(&visit);
+        let task = tokio::spawn(async move { app.route(&request.0, &request.1, &request.2, &visited).await });
         let answer = match task.await {
             Ok(answer) => answer,
             Err(panic) => Err(Error::internal(panic)),
@@ -67,23 +123,52 @@ impl App {
         let mut response = match answer {
             Ok(Answer::Response(response)) => *response,
             Ok(Answer::Hop(hop)) => hop_to(uri, hop),
-            Err(error) => error.response(),
+            Err(error) => {
+                let response = error.response();
+                visit.became(match response.status() {
+                    status if status.is_server_error() => Outcome::Failed,
+                    StatusCode::TOO_MANY_REQUESTS => Outcome::Waited,
+                    _ => Outcome::Refused,
+                });
+                response
+            }
         };
-        finish(method, headers, &mut response);
-        let (status, ms) = (response.status().as_u16(), began.elapsed().as_millis());
-        info!(%method, path = uri.path(), status, ms, "answered");
-        response
+        if self.0.front == Front::FunctionUrl {
+            visit.finish_later(LATER).await;
+        }
+        finish(self.0.front, method, headers, &mut response);
+        let report = visit.report();
+        info!(
+            %method,
+            path = uri.path(),
+            status = response.status().as_u16(),
+            ms = report.took.as_millis(),
+            image = report.image,
+            outcome = report.outcome.name(),
+            store_calls = report.store_calls,
+            phases = report.phases(),
+            "answered"
+        );
+        (response, report)
     }
 
-    async fn route(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Error> {
+    async fn route(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        visit: &Visit,
+    ) -> Result<Answer, Error> {
         let app = &*self.0;
         let response = match Route::parse(method, uri.path()) {
             Route::Base => Response::new(Body::from("{}")),
             Route::Manifest { name, reference } => {
-                return app.manifest(&name, &reference, uri, headers).await;
+                return app.manifest(&name, &reference, uri, headers, visit).await;
             }
-            Route::Blob { digest } if method == Method::HEAD => app.blob_head(&digest).await?,
-            Route::Blob { digest } => app.blob(&digest).await?,
+            Route::Blob { digest } if method == Method::HEAD && app.front == Front::Plain => {
+                app.blob_head(&digest, visit).await?
+            }
+            Route::Blob { digest } => app.blob(&digest, method).await?,
             Route::Tags { name } => app.tags(&name, uri.query().unwrap_or_default())?,
             Route::Referrers { digest } => tags::referrers(&digest, uri.query().unwrap_or_default())?,
             Route::Catalog => {
@@ -98,11 +183,12 @@ impl App {
             }
             Route::Page => app.page(headers).await,
             Route::Health => text("ok\n"),
-            Route::Object => match &app.store {
-                Store::File(store) => {
+            Route::Object => match app.store.place() {
+                Place::File(store) => {
                     let target = uri.path_and_query().map_or("/", |target| target.as_str());
                     store.serve(method, target, headers).await
                 }
+                Place::S3(_) => return Err(Error::NotFound),
             },
             Route::Method => return Err(Error::Unsupported("only GET and HEAD are answered here")),
             Route::Unknown => return Err(Error::NotFound),
@@ -137,7 +223,7 @@ fn text(text: &'static str) -> Response<Body> {
 }
 
 /// The headers that every answer has.
-fn finish(method: &Method, request: &HeaderMap, response: &mut Response<Body>) {
+fn finish(front: Front, method: &Method, request: &HeaderMap, response: &mut Response<Body>) {
     if !response.headers().contains_key(CONTENT_TYPE) && response.status() == StatusCode::OK {
         set(response, CONTENT_TYPE, "application/json");
     }
@@ -164,7 +250,7 @@ fn finish(method: &Method, request: &HeaderMap, response: &mut Response<Body>) {
         let length = response.body().len().to_string();
         set(response, CONTENT_LENGTH, &length);
     }
-    if method == Method::HEAD {
+    if method == Method::HEAD && front == Front::Plain {
         *response.body_mut() = Body::empty();
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use super::Parts;
 use super::error::Error;
+use super::visit::Visit;
 use crate::job::Work;
 use crate::key::{Subject, TagRef};
 use crate::name::Tag;
@@ -54,7 +56,7 @@ pub(super) enum Named {
 
 impl Parts {
     /// The revision that a tag names.
-    pub(super) async fn revision(&self, tag: &Tag, waiter: &Waiter<'_>) -> Result<Named, Error> {
+    pub(super) async fn revision(&self, tag: &Tag, visit: &Visit) -> Result<Named, Error> {
         if let Some(revision) = self.revisions.get(tag) {
             return Ok(Named::Revision(revision));
         }
@@ -65,7 +67,7 @@ impl Parts {
             .map_err(|refused| Error::ManifestUnknown(refused.to_string()))?;
         let subject = self.tag(tag);
         let work = |_: &[&Subject]| self.resolve(tag);
-        let record = match waiter.wait(std::slice::from_ref(&subject), work).await? {
+        let record = match visit.waiter().wait(std::slice::from_ref(&subject), work).await? {
             Waited::There(records) => records.into_iter().next(),
             Waited::Late(claims) => return Ok(Named::Late(claims)),
         };
@@ -74,7 +76,7 @@ impl Parts {
                 revision, at, fixed, ..
             })) => {
                 if !fixed && at.saturating_add(self.refresh().as_secs()) <= now() {
-                    self.refresh_later(tag, subject);
+                    self.refresh_later(tag, subject, visit);
                 }
                 self.revisions.put(tag, &revision);
                 Ok(Named::Revision(revision))
@@ -90,7 +92,10 @@ impl Parts {
     pub(super) async fn known_revision(&self) -> Option<Revision> {
         let bytes = self.store.get(&self.tag(&Tag::latest()).key()).await.ok()??;
         match serde_json::from_slice(&bytes).ok()? {
-            SourceRecord::Resolved { revision, .. } => Some(revision),
+            SourceRecord::Resolved { revision, .. } => {
+                self.revisions.put(&Tag::latest(), &revision);
+                Some(revision)
+            }
             SourceRecord::Refused { .. } => None,
         }
     }
@@ -117,13 +122,14 @@ impl Parts {
     }
 
     /// Asks for the revision anew, in the background: whoever pulls gets the old one at once.
-    fn refresh_later(&self, tag: &Tag, subject: Subject) {
-        let (store, queue, work) = (self.store.clone(), self.queue.clone(), self.resolve(tag));
-        tokio::spawn(async move {
+    fn refresh_later(&self, tag: &Tag, subject: Subject, visit: &Visit) {
+        let (store, queue, work) = (visit.store.clone(), self.queue.clone(), self.resolve(tag));
+        visit.later(async move {
             let waiter = Waiter {
                 store: &store,
                 queue: &queue,
                 until: Instant::now(),
+                missed: &AtomicBool::new(false),
             };
             if let Err(error) = waiter.ask(&[&subject], &|_: &[&Subject]| work.clone()).await {
                 warn!(?error, "cannot ask for a refresh");

@@ -1,14 +1,17 @@
 //! The object store: one abstraction over the places where the bucket can be.
 //!
-//! A store is named by a URL: `file:///directory`. Absence is a value, never an error. Writes are atomic and durable:
+//! A store is named by a URL: `file:///directory` or `s3://bucket` (see [`s3`]). Absence is a value, never an error. Writes are atomic and durable:
 //! an object is there whole or not at all, and what was acknowledged survives a crash. Every store passes one
 //! contract suite (`src/tests/store.rs`).
 
 pub mod file;
 mod presign;
+pub mod s3;
 mod serve;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -18,6 +21,10 @@ use crate::record::Seconds;
 
 use self::file::FileStore;
 pub use self::presign::PREFIX;
+use self::s3::S3Store;
+
+/// Variables of the process, by name, for credentials that stand in no URL.
+pub type Variables<'a> = dyn Fn(&str) -> Option<String> + Sync + 'a;
 
 /// What went wrong with a store. The kind says what a caller can do; the source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -33,23 +40,69 @@ pub enum StoreError {
     Broken(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A store, by kind.
+/// A store. Clones share it, and their count of calls.
 #[derive(Debug, Clone)]
-pub enum Store {
+pub struct Store {
+    place: Place,
+    calls: Arc<AtomicU32>,
+}
+
+/// Where it is.
+#[derive(Debug, Clone)]
+pub enum Place {
     /// A directory, which serves its own presigned URLs.
     File(FileStore),
+    /// A bucket that speaks S3.
+    S3(S3Store),
 }
 
 impl Store {
-    /// Opens the store that a URL names, and makes sure that it can be used.
+    /// Opens the store that a URL names. A directory is tried; of a service nothing is asked yet, because a function has to
+    /// start, and to say what is wrong, also where the service is down.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub async fn open(url: &str) -> Result<Self, String> {
-        match url.strip_prefix("file://") {
-            Some(directory) => FileStore::open(Path::new(directory)).await.map(Self::File),
-            None => Err(format!("`{url}` is no store: write file:///directory")),
+    pub async fn open(url: &str, variables: &Variables<'_>) -> Result<Self, String> {
+        let place = if let Some(directory) = url.strip_prefix("file://") {
+            FileStore::open(Path::new(directory)).await.map(Place::File)
+        } else if let Some(rest) = url.strip_prefix("s3://") {
+            S3Store::open(rest, variables).await.map(Place::S3)
+        } else {
+            Err("write file:///directory or s3://bucket".to_owned())
+        };
+        match place {
+            Ok(place) => Ok(Self {
+                place,
+                calls: Arc::default(),
+            }),
+            Err(problem) => Err(format!("`{url}` is no store: {problem}")),
         }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The same store, whose calls are counted from here on by themselves.
+    #[must_use]
+    pub fn counted(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            calls: Arc::default(),
+        }
+    }
+
+    /// How often the service has been called by this store and its clones. Presigning is no call.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn call(&self) -> &Place {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        &self.place
     }
 
     /// The object, whole. For small ones: records and manifests.
@@ -57,8 +110,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; an absent object is `None`.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        match self {
-            Self::File(store) => store.get(key).await,
+        match self.call() {
+            Place::File(store) => store.get(key).await,
+            Place::S3(store) => Box::pin(store.get(key)).await,
         }
     }
 
@@ -67,8 +121,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; an absent object is `None`.
     pub async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
-        match self {
-            Self::File(store) => store.size(key).await,
+        match self.call() {
+            Place::File(store) => store.size(key).await,
+            Place::S3(store) => Box::pin(store.size(key)).await,
         }
     }
 
@@ -77,8 +132,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn put(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
-        match self {
-            Self::File(store) => store.put(key, body).await,
+        match self.call() {
+            Place::File(store) => store.put(key, body).await,
+            Place::S3(store) => Box::pin(store.put(key, body)).await,
         }
     }
 
@@ -88,8 +144,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn create(&self, key: &Key, body: Bytes) -> Result<bool, StoreError> {
-        match self {
-            Self::File(store) => store.create(key, body).await,
+        match self.call() {
+            Place::File(store) => store.create(key, body).await,
+            Place::S3(store) => Box::pin(store.create(key, body)).await,
         }
     }
 
@@ -98,8 +155,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        match self {
-            Self::File(store) => store.delete(key).await,
+        match self.call() {
+            Place::File(store) => store.delete(key).await,
+            Place::S3(store) => Box::pin(store.delete(key)).await,
         }
     }
 
@@ -109,8 +167,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a prefix that nothing is below is an empty list.
     pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
-        match self {
-            Self::File(store) => store.list(prefix).await,
+        match self.call() {
+            Place::File(store) => store.list(prefix).await,
+            Place::S3(store) => Box::pin(store.list(prefix)).await,
         }
     }
 
@@ -119,8 +178,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; `Broken` when the content is not the digest's.
     pub async fn upload(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {
-        match self {
-            Self::File(store) => store.upload(digest, file).await,
+        match self.call() {
+            Place::File(store) => store.upload(digest, file).await,
+            Place::S3(store) => Box::pin(store.upload(digest, file)).await,
         }
     }
 
@@ -129,8 +189,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; `false` when the blob is absent or is not the digest's.
     pub async fn download(&self, digest: &Digest, file: &Path) -> Result<bool, StoreError> {
-        match self {
-            Self::File(store) => store.download(digest, file).await,
+        match self.call() {
+            Place::File(store) => store.download(digest, file).await,
+            Place::S3(store) => Box::pin(store.download(digest, file)).await,
         }
     }
 
@@ -139,19 +200,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        match self {
-            Self::File(store) => store.intact(digest, size).await,
+        match self.call() {
+            Place::File(store) => store.intact(digest, size).await,
+            Place::S3(store) => Box::pin(store.intact(digest, size)).await,
         }
     }
 
-    /// A URL that a client can GET a blob from for a while, with no call to the store. It may be relative to the
-    /// registry's own host.
+    /// A URL that a client can GET (or HEAD, as `method` says) a blob from for a while, with no call to the store. It may be
+    /// relative to the registry's own host; then it is for GET alone.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn presign(&self, digest: &Digest) -> Result<String, StoreError> {
-        match self {
-            Self::File(store) => Ok(store.presign(digest)),
+    pub async fn presign(&self, digest: &Digest, method: &http::Method) -> Result<String, StoreError> {
+        match &self.place {
+            Place::File(store) => Ok(store.presign(digest)),
+            Place::S3(store) => Box::pin(store.presign(digest, method)).await,
         }
     }
 }

@@ -69,7 +69,7 @@ impl Server {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| format!("file://{}/{name}", directory.path().display());
-        let mut child = laminix(&[
+        let child = laminix(&[
             ("LAMINIX_STORE", &place("store")),
             ("LAMINIX_QUEUE", &place("queue")),
             ("LAMINIX_SOURCE", "git+file:///set"),
@@ -81,18 +81,20 @@ impl Server {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
+        // from here on it ends with this, whatever fails
+        let mut server = Self {
+            child,
+            address: String::new(),
+            _directory: directory,
+        };
+        let mut log = BufReader::new(server.child.stderr.take().unwrap());
         let mut line = String::new();
         log.read_line(&mut line).unwrap();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = line["fields"]["listen"].as_str().unwrap().to_owned();
+        server.address = line["listen"].as_str().unwrap().to_owned();
         // a pipe that nobody reads would stop the server
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self {
-            child,
-            address,
-            _directory: directory,
-        }
+        server
     }
 
     fn ask(&self, target: &str) -> TcpStream {

@@ -88,7 +88,10 @@ impl Registry {
             },
         })
         .expect("a configuration");
-        let (source, store) = (config.source.clone(), Store::open(&store).await.expect("a store"));
+        let (source, store) = (
+            config.source.clone(),
+            Store::open(&store, &|_| None).await.expect("a store"),
+        );
         let queue = Queue::open(&queue).await.expect("a queue");
         let app = App::new(config.clone(), store.clone(), queue.clone());
         Self {

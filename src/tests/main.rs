@@ -14,6 +14,7 @@ mod publishing;
 mod queue;
 mod requests;
 mod revisions;
+mod service;
 mod serving;
 mod spec;
 mod store;

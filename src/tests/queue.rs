@@ -18,14 +18,14 @@ async fn spool() -> (tempfile::TempDir, Queue) {
     (directory, Queue::Spool(queue))
 }
 
-fn job(tag: &str) -> Job {
+pub(crate) fn job(tag: &str) -> Job {
     Job::new(Work::Resolve {
         source: "path:/set".parse().unwrap(),
         tag: tag.parse().unwrap(),
     })
 }
 
-fn depth(waiting: usize, running: usize, parked: usize) -> Depth {
+pub(crate) fn depth(waiting: usize, running: usize, parked: usize) -> Depth {
     Depth {
         waiting,
         running,
@@ -33,30 +33,42 @@ fn depth(waiting: usize, running: usize, parked: usize) -> Depth {
     }
 }
 
+/// What becomes of a receiver that comes back after its time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Late {
+    /// It is told so.
+    Refused,
+    /// SQS promises nothing.
+    Anything,
+}
+
 /// What every queue does, whatever it is.
-async fn contract(queue: &Queue) {
+pub(crate) async fn contract(queue: &Queue, visibility: Duration, late: Late) {
     assert!(queue.receive(NOTHING).await.unwrap().is_none());
     queue.send(&job("a")).await.unwrap();
     let first = queue.receive(NOTHING).await.unwrap().unwrap();
     assert_eq!((first.job.as_ref().unwrap(), first.attempt), (&job("a"), 1));
     // invisible while it is at work, and visible again when nothing is heard of it
     assert!(queue.receive(NOTHING).await.unwrap().is_none());
-    let second = queue.receive(VISIBILITY * 3).await.unwrap().unwrap();
+    let second = queue.receive(visibility * 3).await.unwrap().unwrap();
     assert_eq!((second.job.unwrap(), second.attempt), (job("a"), 2));
     // the first receiver has lost it
-    assert!(queue.extend(&first.receipt, VISIBILITY).await.is_err());
+    match late {
+        Late::Refused => assert!(queue.extend(&first.receipt, visibility).await.is_err()),
+        Late::Anything => {}
+    }
     // a heartbeat keeps it
     for _ in 0..4 {
-        tokio::time::sleep(VISIBILITY / 2).await;
-        queue.extend(&second.receipt, VISIBILITY).await.unwrap();
+        tokio::time::sleep(visibility / 2).await;
+        queue.extend(&second.receipt, visibility).await.unwrap();
         assert!(queue.receive(NOTHING).await.unwrap().is_none());
     }
     queue.complete(&second.receipt).await.unwrap();
-    assert!(queue.receive(VISIBILITY * 2).await.unwrap().is_none());
+    assert!(queue.receive(visibility * 2).await.unwrap().is_none());
     // what fails too often is parked
     queue.send(&job("bad")).await.unwrap();
     for attempt in 1..=Queue::ATTEMPTS {
-        let delivery = queue.receive(VISIBILITY).await.unwrap().unwrap();
+        let delivery = queue.receive(visibility).await.unwrap().unwrap();
         assert_eq!(delivery.attempt, attempt);
         let parked = queue
             .give_back(&delivery.receipt, NOTHING, "it fails")
@@ -64,24 +76,24 @@ async fn contract(queue: &Queue) {
             .unwrap();
         assert_eq!(parked, attempt == Queue::ATTEMPTS);
     }
-    assert!(queue.receive(VISIBILITY * 2).await.unwrap().is_none());
+    assert!(queue.receive(visibility * 2).await.unwrap().is_none());
     assert_eq!(queue.depth().await.unwrap(), depth(0, 0, 1));
     // a message waits for its delay
     queue.send(&job("later")).await.unwrap();
     let delivery = queue.receive(NOTHING).await.unwrap().unwrap();
     queue
-        .give_back(&delivery.receipt, VISIBILITY * 3, "later")
+        .give_back(&delivery.receipt, visibility * 3, "later")
         .await
         .unwrap();
-    assert!(queue.receive(VISIBILITY).await.unwrap().is_none());
-    let delivery = queue.receive(VISIBILITY * 5).await.unwrap().unwrap();
+    assert!(queue.receive(visibility).await.unwrap().is_none());
+    let delivery = queue.receive(visibility * 5).await.unwrap().unwrap();
     queue.complete(&delivery.receipt).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_spool_keeps_the_contract() {
     let (_directory, queue) = spool().await;
-    contract(&queue).await;
+    contract(&queue, VISIBILITY, Late::Refused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,13 +9,13 @@ use laminix::key::{ImageKey, Key, Prefix, Subject, TagRef};
 use laminix::name::{Image, System};
 use laminix::record::now;
 use laminix::source::{Revision, Source};
-use laminix::store::Store;
+use laminix::store::{Place, Store};
 
 use crate::fixture::Answer;
 
 async fn file_store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file://{}", directory.path().display()))
+    let store = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     (directory, store)
@@ -30,7 +30,7 @@ fn claim(tag: &str) -> Key {
 }
 
 /// What every store does, whatever it is.
-async fn contract(store: &Store) {
+pub(crate) async fn contract(store: &Store) {
     let key = claim("a");
     // absence is a value
     assert_eq!(store.get(&key).await.unwrap(), None);
@@ -132,7 +132,7 @@ async fn blobs(store: &Store) {
         store.upload(&digest, &local).await.unwrap();
         assert!(store.intact(&digest, size).await.unwrap());
     }
-    assert!(!store.presign(&digest).await.unwrap().is_empty());
+    assert!(!store.presign(&digest, &Method::GET).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn drafts_of_the_killed_are_nobodys_object() {
     let key = claim("a");
     store.put(&key, Bytes::from_static(b"old")).await.unwrap();
     fs::write(directory.path().join(".drafts/draft-killed"), b"half of it").unwrap();
-    let again = Store::open(&format!("file://{}", directory.path().display()))
+    let again = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     assert_eq!(again.get(&key).await.unwrap().unwrap(), "old");
@@ -169,12 +169,14 @@ async fn a_directory_that_cannot_be_one_is_said_so() {
         "file://relative".into(),
         "s4://x".into(),
     ] {
-        assert!(Store::open(&url).await.is_err(), "{url}");
+        assert!(Store::open(&url, &|_| None).await.is_err(), "{url}");
     }
 }
 
 async fn fetch(store: &Store, method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
-    let Store::File(store) = store;
+    let Place::File(store) = store.place() else {
+        panic!("not a directory")
+    };
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(
@@ -191,7 +193,7 @@ async fn signed_urls_give_out_what_was_signed() {
     let (_directory, store) = file_store().await;
     let content = b"0123456789";
     let digest = Digest::of(content);
-    let url = store.presign(&digest).await.unwrap();
+    let url = store.presign(&digest, &Method::GET).await.unwrap();
     assert_eq!(fetch(&store, Method::GET, &url, &[]).await.status, 404);
     store
         .put(&Key::Blob(digest), Bytes::from_static(content))
@@ -259,9 +261,9 @@ async fn a_url_of_one_process_is_good_in_another() {
         .put(&Key::Blob(digest), Bytes::from_static(b"x"))
         .await
         .unwrap();
-    let other = Store::open(&format!("file://{}", directory.path().display()))
+    let other = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
-    let url = store.presign(&digest).await.unwrap();
+    let url = store.presign(&digest, &Method::GET).await.unwrap();
     assert_eq!(fetch(&other, Method::GET, &url, &[]).await.status, 200);
 }

@@ -49,7 +49,7 @@ impl Shop {
         for name in ["repository", "work"] {
             fs::create_dir(place(name)).unwrap();
         }
-        let store = Store::open(&url("store")).await.unwrap();
+        let store = Store::open(&url("store"), &|_| None).await.unwrap();
         let queue = Queue::open(&url("queue")).await.unwrap();
         let source: Source = format!("git+{}", url("repository")).parse().unwrap();
         let hosts = ChannelHosts {

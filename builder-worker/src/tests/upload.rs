@@ -18,7 +18,7 @@ const GZIP: Compression = Compression::Gzip;
 
 pub(crate) async fn store() -> (TempDir, Store) {
     let directory = TempDir::new().unwrap();
-    let store = Store::open(&format!("file://{}", directory.path().display()))
+    let store = Store::open(&format!("file://{}", directory.path().display()), &|_| None)
         .await
         .unwrap();
     (directory, store)
