@@ -4,14 +4,15 @@
 //! |---|---|---|---|
 //! | `blobs/sha256/<hex>` | layers, configs, root layers | worker, function | while reachable |
 //! | `manifests/sha256/<hex>` | image manifests | function | while reachable |
-//! | `images/<image key>` | the manifests of an image ([`crate::record::ImageRecord`]) | function | while reachable |
+//! | `images/v1/<source>/<revision>/<image key>` | the manifests of an image ([`crate::record::ImageRecord`]) | function | while reachable |
 //! | `packages/v1/<source>/<revision>/<system>/<attribute>` | [`crate::record::PackageRecord`] | worker | by revision |
 //! | `layers/<layer key>` | [`crate::record::Packed`] | worker | while reachable |
 //! | `sources/v1/<source>/<tag>` | [`crate::record::SourceRecord`] | worker | refreshed |
 //! | `claims/<hash>` | [`crate::record::Claim`] | function, worker | short |
 //!
 //! Keys hold everything that their content depends on. Those that are hashes are sha256 over JSON, never over
-//! joined strings, so no two different sets of fields can meet in one key.
+//! joined strings, so no two different sets of fields can meet in one key. Images are below their revision, so that those
+//! of one revision can be listed ([`Prefix`]): that is how a worker knows what is used.
 
 use serde::Serialize;
 
@@ -45,9 +46,13 @@ pub struct TagRef {
     pub tag: Tag,
 }
 
-/// The name of an image in the cache: a hash of all that its manifest depends on.
+/// The name of an image in the cache: a hash of all that its manifest depends on, below its source and revision.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ImageKey(Digest);
+pub struct ImageKey {
+    source: String,
+    revision: Revision,
+    hash: String,
+}
 
 impl ImageKey {
     /// The key of an image of a source at a revision.
@@ -61,13 +66,18 @@ impl ImageKey {
             system: System,
             attributes: Vec<&'a Attribute>,
         }
-        Self(hash(&Fields {
+        let digest = hash(&Fields {
             format: FORMAT,
             source: source.to_string(),
             revision,
             system: image.system(),
             attributes: image.attributes().iter().collect(),
-        }))
+        });
+        Self {
+            source: source.id(),
+            revision: revision.clone(),
+            hash: digest.hex(),
+        }
     }
 }
 
@@ -147,7 +157,11 @@ impl Key {
         match self {
             Self::Blob(digest) => format!("blobs/sha256/{}", digest.hex()),
             Self::Manifest(digest) => format!("manifests/sha256/{}", digest.hex()),
-            Self::Image(ImageKey(digest)) => format!("images/{}", digest.hex()),
+            Self::Image(ImageKey {
+                source,
+                revision,
+                hash,
+            }) => format!("{}{hash}", images(source, revision)),
             Self::Package(PackageRef {
                 source,
                 revision,
@@ -174,6 +188,47 @@ impl Key {
             | Self::Layer(_)
             | Self::Source(_)
             | Self::Claim(_) => "application/json",
+        }
+    }
+}
+
+fn images(source: &str, revision: &Revision) -> String {
+    format!("images/v{FORMAT}/{source}/{revision}/")
+}
+
+/// Keys that can be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prefix {
+    /// The images of a source ([`Source::id`]) at a revision: what was pulled there.
+    Images(String, Revision),
+}
+
+impl Prefix {
+    /// What the names of all these objects begin with; it ends with `/`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Images(source, revision) => images(source, revision),
+        }
+    }
+
+    /// The key of an object that was listed, by its name below [`Prefix::path`]; `None` for what is no key of ours.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Option<Key> {
+        match self {
+            Self::Images(source, revision) => {
+                let hex = name.len() == 64
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                hex.then(|| {
+                    Key::Image(ImageKey {
+                        source: source.clone(),
+                        revision: revision.clone(),
+                        hash: name.to_owned(),
+                    })
+                })
+            }
         }
     }
 }
@@ -208,6 +263,21 @@ mod tests {
             )
         );
         assert_ne!(package("a").claim(), package("b").claim());
+    }
+
+    #[test]
+    fn what_is_listed_can_be_read() {
+        let (source, revision): (Source, Revision) =
+            ("path:/a".parse().unwrap(), "1".repeat(40).parse().unwrap());
+        let image = Image::parse("git", System::Amd64).unwrap();
+        let key = Key::Image(ImageKey::of(&source, &revision, &image));
+        let prefix = Prefix::Images(source.id(), revision);
+        let path = key.path();
+        let name = path.strip_prefix(&prefix.path()).unwrap();
+        assert_eq!(prefix.key(name), Some(key));
+        for other in ["", "..", "x", &name[1..], &name.to_uppercase()] {
+            assert_eq!(prefix.key(other), None, "{other}");
+        }
     }
 
     /// Fault 1 of the predecessor: a key without the system, the source, the format, or separators between names.

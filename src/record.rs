@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::name::Attribute;
+use crate::name::{Attribute, System};
 use crate::source::Revision;
 
 /// Seconds since 1970-01-01 UTC. Only claims and times to live hold a time; nothing that is composed does.
@@ -265,6 +265,9 @@ pub enum SourceRecord {
         at: Seconds,
         /// Whether it can never change (the tag is a commit).
         fixed: bool,
+        /// The revision that the tag is going to name, while a worker makes its packages ready.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<Next>,
     },
     /// Nothing that may be served.
     Refused {
@@ -275,9 +278,25 @@ pub enum SourceRecord {
     },
 }
 
+/// Where a tag is going to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// To which revision.
+    pub revision: Revision,
+    /// When it was first seen to name another one than before: it moves some time after that, ready or not.
+    pub since: Seconds,
+}
+
 /// An image in the cache. The manifests are in here whole, so that a warm pull is one read.
+///
+/// It also says what the image was asked to hold. These records are written when somebody pulls, once for each image at
+/// each revision, so together they tell which packages of a revision are used: nothing else has to be counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
+    /// The system of the image.
+    pub system: System,
+    /// The attributes as they were asked for.
+    pub attributes: Vec<Attribute>,
     /// The manifest with OCI media types.
     pub oci: String,
     /// The same image with Docker's (schema 2), where its layers can be said in them.

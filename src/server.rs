@@ -1,20 +1,22 @@
-//! The registry as a plain HTTP server.
+//! The registry as a plain HTTP server, and whatever else answers over HTTP.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal as Unix, SignalKind, signal as signal_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
+use crate::body::Body;
 use crate::registry::App;
 
 /// A client that does not finish its headers in this time is not one.
@@ -42,6 +44,19 @@ pub async fn serve(app: App, listen: SocketAddr, stop: impl Future<Output = ()>)
 
 /// The same on a socket that listens already.
 pub async fn serve_on(app: App, listener: TcpListener, stop: impl Future<Output = ()>) {
+    let answer = move |method: Method, uri: Uri, headers: HeaderMap| {
+        let app = app.clone();
+        async move { app.answer(&method, &uri, &headers).await }
+    };
+    serve_with(answer, listener, stop).await;
+}
+
+/// The same for anything that answers requests without reading their bodies.
+pub async fn serve_with<A, F>(answer: A, listener: TcpListener, stop: impl Future<Output = ()>)
+where
+    A: Fn(Method, Uri, HeaderMap) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let graceful = GracefulShutdown::new();
     let places = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
     let mut stop = std::pin::pin!(stop);
@@ -54,7 +69,7 @@ pub async fn serve_on(app: App, listener: TcpListener, stop: impl Future<Output 
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => connection(&app, stream, place, &graceful),
+            Ok((stream, _)) => connection(answer.clone(), stream, place, &graceful),
             Err(error) => {
                 // out of file descriptors, mostly: those in use come back
                 warn!(%error, "cannot accept a connection");
@@ -68,16 +83,15 @@ pub async fn serve_on(app: App, listener: TcpListener, stop: impl Future<Output 
     }
 }
 
-fn connection(app: &App, stream: TcpStream, place: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
-    let app = app.clone();
+fn connection<A, F>(answer: A, stream: TcpStream, place: OwnedSemaphorePermit, graceful: &GracefulShutdown)
+where
+    A: Fn(Method, Uri, HeaderMap) -> F + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
-        let app = app.clone();
-        async move {
-            Ok::<_, Infallible>(
-                app.answer(request.method(), request.uri(), request.headers())
-                    .await,
-            )
-        }
+        let (head, _) = request.into_parts();
+        let answer = answer(head.method, head.uri, head.headers);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -95,14 +109,29 @@ fn connection(app: &App, stream: TcpStream, place: OwnedSemaphorePermit, gracefu
 
 /// Done when the process is told to stop.
 pub async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    Signals::listen().next().await;
+}
+
+/// The requests to stop that the process gets, one after the other: none is lost between two of them.
+#[derive(Debug)]
+pub struct Signals(Option<(Unix, Unix)>);
+
+impl Signals {
+    /// Listens from now on. Where that is not possible, no request ever comes.
+    #[must_use]
+    pub fn listen() -> Self {
+        let on = |kind| signal_of(kind).ok();
+        Self(on(SignalKind::terminate()).zip(on(SignalKind::interrupt())))
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

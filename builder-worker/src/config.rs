@@ -1,5 +1,6 @@
 //! The worker's configuration: read once, from variables.
 
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +42,17 @@ pub const BRANCHES: &str = "LAMINIX_BRANCHES";
 pub const CHANNELS: &str = "LAMINIX_CHANNELS";
 /// The repository of the channels' commits, `https://github.com/NixOS/nixpkgs` by default.
 pub const NIXPKGS: &str = "LAMINIX_NIXPKGS";
+/// The time that running jobs have after a request to stop, `90s` by default.
+pub const DRAIN: &str = "LAMINIX_DRAIN";
+/// The address and port of the worker's health and metrics, such as `127.0.0.1:5727`; none by default.
+pub const STATUS: &str = "LAMINIX_STATUS";
+/// The free space that the disk of the Nix store is to have, such as `20G`; 0, the default: it is never collected.
+pub const FREE: &str = "LAMINIX_FREE";
+/// The packages that are made ready before a tag moves: 500 by default, 0 for a directory, which is edited by whoever
+/// pulls from it.
+pub const CARRY: &str = "LAMINIX_CARRY";
+/// The time that a tag is held back for that, `2h` by default; less than the 12 h that SQS lets a message be at work.
+pub const CARRY_TIME: &str = "LAMINIX_CARRY_TIME";
 
 const CACHE: &str = "https://cache.nixos.org";
 const CACHE_KEY: &str = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=";
@@ -62,6 +74,16 @@ pub struct Config {
     pub hosts: ChannelHosts,
     /// How Nix is to be.
     pub nix: Settings,
+    /// The time that running jobs have after a request to stop.
+    pub drain: Duration,
+    /// Where health and metrics are asked for.
+    pub status: Option<SocketAddr>,
+    /// The bytes that the disk of the Nix store is to have free; 0: it is never collected.
+    pub free: u64,
+    /// The packages that are made ready before a tag moves.
+    pub carry: usize,
+    /// The time that a tag is held back for that.
+    pub carry_time: Duration,
 }
 
 impl Config {
@@ -138,6 +160,19 @@ impl Config {
             channels: variables.read(CHANNELS, "https://channels.nixos.org".to_owned(), url),
             nixpkgs: variables.read(NIXPKGS, "https://github.com/NixOS/nixpkgs".to_owned(), url),
         };
+        let drain = variables.read(DRAIN, Duration::from_secs(90), duration);
+        let status = variables.read(STATUS, None, |text| {
+            let address = text.parse();
+            address
+                .map(Some)
+                .map_err(|_| format!("`{text}` is no address and port: write 127.0.0.1:5727"))
+        });
+        let free = variables.read(FREE, 0, bytes);
+        let carry = variables.read(CARRY, if cached { 500 } else { 0 }, |text| {
+            text.parse()
+                .map_err(|_| format!("`{text}` is no number of packages"))
+        });
+        let carry_time = variables.read(CARRY_TIME, Duration::from_secs(2 * 3600), duration);
         let nix = Settings {
             state: state.clone(),
             substituters,
@@ -159,6 +194,11 @@ impl Config {
             branches,
             hosts,
             nix,
+            drain,
+            status,
+            free,
+            carry,
+            carry_time,
         });
         variables.finish(config)
     }
@@ -214,6 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn tags_of_a_directory_move_at_once() {
+        for (source, carry) in [("path:/x", 0), ("channel:nixos-unstable", 500)] {
+            assert_eq!(parse(&[("LAMINIX_SOURCE", source)]).unwrap().carry, carry);
+        }
+        let set = parse(&[("LAMINIX_SOURCE", "path:/x"), (CARRY, "7"), (STATUS, "[::1]:1")]).unwrap();
+        assert_eq!((set.carry, set.status.unwrap().port()), (7, 1));
+    }
+
+    #[test]
     fn all_problems_are_told_together() {
         let wrong = [
             (JOBS, "0"),
@@ -221,7 +270,13 @@ mod tests {
             (NIXPKGS_CONFIG, "[]"),
             (BUILD_TIME, "soon"),
             (BUILD_MEMORY, "lots"),
+            (DRAIN, "a while"),
+            (STATUS, "9726"),
+            (FREE, "some"),
+            (CARRY, "all"),
+            (CARRY_TIME, "long"),
         ];
-        assert_eq!(parse(&wrong).unwrap_err().len(), 6);
+        let problems = parse(&wrong).unwrap_err();
+        assert_eq!(problems.len(), 11, "{problems:#?}");
     }
 }

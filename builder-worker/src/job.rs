@@ -16,8 +16,10 @@ use laminix::source::Revision;
 use laminix::store::Store;
 use tracing::info;
 
+use crate::carry::Carrier;
 use crate::claims::Progress;
 use crate::closure::closure;
+use crate::collect::{Collector, Hold};
 use crate::evaluate::{Derivation, Evaluated, Evaluation};
 use crate::merge::merge;
 use crate::nix::{Nix, native};
@@ -44,6 +46,18 @@ pub struct Workshop {
     pub packer: Arc<Packer>,
     /// What new layers are compressed with.
     pub compression: Compression,
+    /// Keeps the disk from filling up.
+    pub collector: Collector,
+    /// Holds tags back until what they name is ready.
+    pub carrier: Carrier,
+}
+
+/// What a tag names.
+struct Named {
+    /// What pulls get.
+    now: Revision,
+    /// What they are going to get.
+    next: Option<Revision>,
 }
 
 impl Workshop {
@@ -80,37 +94,50 @@ impl Workshop {
         (asked != served).then(|| format!("the job is for {asked}, and this worker serves {served}"))
     }
 
-    /// Does it.
+    /// Does it. What may be left is a tag that is to be carried over to another revision ([`crate::carry`]).
     ///
     /// # Errors
     /// What may pass by itself: the job is to be tried again.
-    pub async fn work(&self, work: &Work, progress: &Progress) -> anyhow::Result<()> {
+    pub async fn work(&self, work: &Work, progress: &Progress) -> anyhow::Result<Option<Tag>> {
         match work {
-            Work::Resolve { tag, .. } => self.resolve(tag, progress).await.map(drop),
+            Work::Resolve { tag, .. } => {
+                let named = self.resolve(tag, progress).await?;
+                Ok(named.and_then(|named| named.next).map(|_| tag.clone()))
+            }
             Work::Build {
                 revision,
                 system,
                 attributes,
                 ..
-            } => self.build(revision, *system, attributes, progress).await,
+            } => {
+                self.build(revision, *system, attributes, progress).await?;
+                Ok(None)
+            }
             Work::Merge { key, layers } => {
                 progress.say(format!("joining {} layers", layers.len()));
                 let compression = Compression::of_union(layers.iter().map(|layer| layer.packed.compression));
                 merge(&self.store, &self.packer, key.clone(), layers, compression)
                     .await
-                    .map(drop)
+                    .map(|_| None)
             }
             Work::Warm { name, tag, .. } => {
                 let image = Image::parse(name, native())?;
-                let Some(revision) = self.resolve(tag, progress).await? else {
-                    return Ok(());
+                let Some(named) = self.resolve(tag, progress).await? else {
+                    return Ok(None);
                 };
                 let mut attributes = image.attributes().clone();
                 for attribute in BASE {
                     attributes.insert(attribute.parse()?);
                 }
                 let attributes: Vec<_> = attributes.into_iter().collect();
-                self.build(&revision, image.system(), &attributes, progress).await
+                // for those who pull now, and for those who pull when the tag has moved
+                self.build(&named.now, image.system(), &attributes, progress)
+                    .await?;
+                let Some(next) = named.next else {
+                    return Ok(None);
+                };
+                self.build(&next, image.system(), &attributes, progress).await?;
+                Ok(Some(tag.clone()))
             }
         }
     }
@@ -128,15 +155,25 @@ impl Workshop {
                     publish(&self.store, &package, &publish::failed(reason.clone(), "", now())).await?;
                 }
                 Subject::Tag(tag) => {
-                    let until = now() + UNKNOWN_TAG_FOR;
-                    self.record_tag(
-                        tag,
-                        &SourceRecord::Refused {
-                            reason: reason.clone(),
-                            until,
+                    let record = match self.known(&tag).await? {
+                        // what was named before is better than nothing; it is looked up again when it is old again
+                        Some(SourceRecord::Resolved {
+                            revision,
+                            fixed,
+                            next,
+                            ..
+                        }) => SourceRecord::Resolved {
+                            revision,
+                            at: now(),
+                            fixed,
+                            next,
                         },
-                    )
-                    .await?;
+                        Some(SourceRecord::Refused { .. }) | None => SourceRecord::Refused {
+                            reason: reason.clone(),
+                            until: now() + UNKNOWN_TAG_FOR,
+                        },
+                    };
+                    self.record_tag(tag, &record).await?;
                 }
                 Subject::Package(_) | Subject::Layer(_) => {}
             }
@@ -144,7 +181,7 @@ impl Workshop {
         Ok(())
     }
 
-    async fn resolve(&self, tag: &Tag, progress: &Progress) -> anyhow::Result<Option<Revision>> {
+    async fn resolve(&self, tag: &Tag, progress: &Progress) -> anyhow::Result<Option<Named>> {
         progress.say(format!("looking up `{tag}`"));
         let reference = TagRef {
             source: self.resolver.source().id(),
@@ -153,13 +190,16 @@ impl Workshop {
         match self.resolver.resolve(tag).await? {
             Resolved::Revision { revision, fixed } => {
                 info!(%tag, %revision, "a tag is resolved");
-                let record = SourceRecord::Resolved {
-                    revision: revision.clone(),
-                    at: now(),
-                    fixed,
-                };
+                let known = self.known(&reference).await?;
+                let record = self.carrier.record(known, &revision, fixed);
                 self.record_tag(reference, &record).await?;
-                Ok(Some(revision))
+                Ok(match record {
+                    SourceRecord::Resolved { revision, next, .. } => Some(Named {
+                        now: revision,
+                        next: next.map(|next| next.revision),
+                    }),
+                    SourceRecord::Refused { .. } => None,
+                })
             }
             Resolved::Refused(reason) => {
                 info!(%tag, reason, "a tag names nothing");
@@ -176,14 +216,20 @@ impl Workshop {
         }
     }
 
-    async fn record_tag(&self, tag: TagRef, record: &SourceRecord) -> anyhow::Result<()> {
+    /// What is recorded of a tag. A record that cannot be read is as good as none.
+    pub(crate) async fn known(&self, tag: &TagRef) -> anyhow::Result<Option<SourceRecord>> {
+        let bytes = self.store.get(&Key::Source(tag.clone())).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    pub(crate) async fn record_tag(&self, tag: TagRef, record: &SourceRecord) -> anyhow::Result<()> {
         Ok(self
             .store
             .put(&Key::Source(tag), serde_json::to_vec(record)?.into())
             .await?)
     }
 
-    async fn build(
+    pub(crate) async fn build(
         &self,
         revision: &Revision,
         system: System,
@@ -202,6 +248,8 @@ impl Workshop {
         if missing.is_empty() {
             return Ok(());
         }
+        // until the roots stand, nothing but this keeps what is evaluated and built
+        let hold = self.collector.hold().await;
         progress.say(format!("fetching the package set at {}", revision.short()));
         let set = self.resolver.tree(revision).await?;
         let names: Vec<_> = missing.iter().map(Attribute::as_str).collect();
@@ -227,17 +275,23 @@ impl Workshop {
             };
             publish(&self.store, &package, &record).await?;
         }
-        self.make(packages, progress).await
+        self.make(packages, hold, progress).await
     }
 
     /// Realises, packs and records packages, one after the other; all layers of one are packed side by side.
-    async fn make(&self, packages: Vec<(PackageRef, Derivation)>, progress: &Progress) -> anyhow::Result<()> {
+    async fn make(
+        &self,
+        packages: Vec<(PackageRef, Derivation)>,
+        hold: Hold<'_>,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
         if packages.is_empty() {
             return Ok(());
         }
         let derivations: Vec<&Derivation> = packages.iter().map(|(_, derivation)| derivation).collect();
         // the roots live until all is packed
         let (outcomes, _roots) = realise(&self.nix, &derivations, progress).await?;
+        drop(hold);
         let mut trouble = BTreeMap::new();
         for ((package, derivation), outcome) in packages.into_iter().zip(outcomes) {
             match outcome {
@@ -280,13 +334,13 @@ impl Workshop {
         .await
     }
 
-    async fn is_recorded(&self, package: &PackageRef) -> anyhow::Result<bool> {
+    pub(crate) async fn is_recorded(&self, package: &PackageRef) -> anyhow::Result<bool> {
         let bytes = self.store.get(&Key::Package(package.clone())).await?;
         let record = bytes.and_then(|bytes| serde_json::from_slice::<PackageRecord>(&bytes).ok());
         Ok(record.is_some_and(|record| record.is_current(now())))
     }
 
-    fn package(&self, revision: &Revision, system: System, attribute: &Attribute) -> PackageRef {
+    pub(crate) fn package(&self, revision: &Revision, system: System, attribute: &Attribute) -> PackageRef {
         let source = self.resolver.source().id();
         PackageRef {
             source,

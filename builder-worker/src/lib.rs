@@ -13,6 +13,9 @@
 //!    stores those that are not stored yet, [`tree`] lists what the image's root may link to.
 //! 7. [`mod@publish`] writes the record, last.
 //!
+//! [`carry`] holds a tag that moves back until what people use of it is ready. [`collect`] keeps the disk of the Nix store
+//! from filling up. [`meters`] counts, and [`status`] tells whoever asks.
+//!
 //! [`mod@merge`] joins stored layers for images that have too many. [`nix`] is Nix as it is found here, and [`process`] is the
 //! only file that starts processes. [`config`] is read once.
 //!
@@ -21,15 +24,19 @@
 //! - Names reach Nix as data, in a file, and never as code or as an option.
 //! - Outcomes are decided by exit codes and by what is valid; logs are text that anybody may have written.
 //! - A sandbox is believed when a build was seen not to see the machine.
+//! - What a job evaluates and builds is not collected: it holds the store until its roots stand.
 //! - A record names only layers that are stored; a stored layer is believed only if its content is its digest's.
 
+pub mod carry;
 pub mod claims;
 pub mod closure;
+pub mod collect;
 pub mod config;
 pub mod evaluate;
 pub mod events;
 pub mod job;
 pub mod merge;
+pub mod meters;
 pub mod near;
 pub mod nix;
 pub mod pack;
@@ -38,6 +45,7 @@ pub mod process;
 pub mod publish;
 pub mod realise;
 pub mod source;
+pub mod status;
 pub mod tree;
 pub mod upload;
 mod words;

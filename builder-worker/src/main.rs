@@ -4,17 +4,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use anyhow::Context as _;
 use laminix::config::environment;
 use laminix::queue::Queue;
-use laminix::server::signal;
+use laminix::server::Signals;
 use laminix::store::Store;
+use laminix_builder::carry::Carrier;
+use laminix_builder::collect::Collector;
 use laminix_builder::config::Config;
 use laminix_builder::job::Workshop;
 use laminix_builder::nix::Nix;
 use laminix_builder::pack::Packer;
 use laminix_builder::realise::forget_roots;
 use laminix_builder::source::Resolver;
+use laminix_builder::status::Status;
 use laminix_builder::worker::Worker;
+use tokio::net::TcpListener;
 
 /// The exit code for wrong configuration (sysexits.h).
 const USAGE: u8 = 64;
@@ -43,15 +48,29 @@ async fn work(config: Config) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&work)?;
     std::fs::create_dir(&work)?;
     let packer = Packer::new("/".as_ref(), &work, available_parallelism()?)?;
-    let workshop = Workshop {
+    let workshop = Arc::new(Workshop {
         store,
         resolver,
         nix,
         packer: Arc::new(packer),
         compression: config.compression,
-    };
-    let worker = Worker::new(workshop, queue, config.jobs.get());
-    tracing::info!(source = %worker.workshop.resolver.source(), jobs = worker.jobs, "taking jobs");
-    worker.run(signal()).await;
-    Ok(())
+        collector: Collector::new(config.free),
+        carrier: Carrier::new(config.carry, config.carry_time),
+    });
+    let worker = Worker::new(Arc::clone(&workshop), queue, config.jobs.get(), config.drain);
+    let meters = worker.meters.clone();
+    if let Some(address) = config.status {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let status = Status::new(Arc::clone(&workshop), meters.clone());
+        // until the process ends: a worker that drains is to be seen
+        tokio::spawn(status.serve(listener, std::future::pending()));
+    }
+    tracing::info!(source = %workshop.resolver.source(), jobs = worker.jobs, "taking jobs");
+    let mut signals = Signals::listen();
+    tokio::select! {
+        () = worker.run(async || signals.next().await) => Ok(()),
+        never = workshop.collector.run(&workshop.nix, &workshop.resolver, &meters) => never,
+    }
 }

@@ -37,7 +37,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::key::LayerKey;
-use crate::name::{BUILDER, SHELL, System};
+use crate::name::{BUILDER, Image, SHELL, System};
 use crate::record::{Compression, ImageRecord, Layer, Package, Packed};
 use crate::source::{Revision, Source};
 
@@ -97,9 +97,11 @@ pub struct Composed {
 impl Composed {
     /// The image as it is kept in the cache.
     #[must_use]
-    pub fn record(&self) -> ImageRecord {
+    pub fn record(&self, image: &Image) -> ImageRecord {
         let text = |blob: &Blob| String::from_utf8_lossy(&blob.bytes).into_owned();
         ImageRecord {
+            system: image.system(),
+            attributes: image.attributes().iter().cloned().collect(),
             oci: text(&self.oci),
             docker: self.docker.as_ref().map(text),
         }

@@ -64,7 +64,7 @@ impl Parts {
         for _ in 0..UNIONS {
             match visit.phase("compose", async { compose(&recipe, &merged) }).await {
                 Recipes::Image(composed) => {
-                    let record = composed.record();
+                    let record = composed.record(image);
                     visit
                         .phase("publish", publish(&visit.store, &key, &composed, &record))
                         .await?;

@@ -72,7 +72,9 @@ impl Parts {
             Waited::Late(claims) => return Ok(Named::Late(claims)),
         };
         match record {
-            Some(Record::Source(SourceRecord::Resolved { revision, at, fixed })) => {
+            Some(Record::Source(SourceRecord::Resolved {
+                revision, at, fixed, ..
+            })) => {
                 if !fixed && at.saturating_add(self.refresh().as_secs()) <= now() {
                     self.refresh_later(tag, subject, visit);
                 }

@@ -17,7 +17,8 @@ use tempfile::NamedTempFile;
 use super::StoreError;
 use super::presign::Signer;
 use crate::digest::Digest;
-use crate::key::Key;
+use crate::key::{Key, Prefix};
+use crate::record::Seconds;
 
 /// Drafts of writers that were killed are removed after this; a living writer needs minutes at most.
 const STALE: Duration = Duration::from_secs(6 * 3600);
@@ -120,6 +121,29 @@ impl FileStore {
         blocking(move || present(fs::remove_file(place)).map(drop))
             .await
             .map_err(failed("delete"))
+    }
+
+    pub(super) async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
+        let directory = self.0.root.join(prefix.path());
+        let listed = blocking(move || {
+            let Some(entries) = present(fs::read_dir(directory))? else {
+                return Ok(Vec::new());
+            };
+            let mut objects = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                // one that is deleted meanwhile is not there
+                let (Some(metadata), Ok(name)) =
+                    (present(entry.metadata())?, entry.file_name().into_string())
+                else {
+                    continue;
+                };
+                let since = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+                objects.push((name, since.map_or(0, |since| since.as_secs())));
+            }
+            Ok(objects)
+        });
+        listed.await.map_err(failed("list"))
     }
 
     pub(super) async fn upload(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {

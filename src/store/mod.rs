@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use crate::digest::Digest;
-use crate::key::Key;
+use crate::key::{Key, Prefix};
+use crate::record::Seconds;
 
 use self::file::FileStore;
 use self::gcs::GcsStore;
@@ -190,6 +191,19 @@ impl Store {
             Place::File(store) => store.delete(key).await,
             Place::S3(store) => Box::pin(store.delete(key)).await,
             Place::Gcs(store) => Box::pin(store.delete(key)).await,
+        }
+    }
+
+    /// The names of all objects below a prefix, without it, and when each was last written, in seconds since 1970; in
+    /// any order. A thousand objects for each call to a cloud's store.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a prefix that nothing is below is an empty list.
+    pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
+        match self.call() {
+            Place::File(store) => store.list(prefix).await,
+            Place::S3(store) => Box::pin(store.list(prefix)).await,
+            Place::Gcs(store) => Box::pin(store.list(prefix)).await,
         }
     }
 

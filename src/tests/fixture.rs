@@ -143,6 +143,7 @@ impl Registry {
             revision: revision.clone(),
             at: now() - age,
             fixed: false,
+            next: None,
         };
         let key = Key::Source(TagRef {
             source: self.source.id(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use laminix::digest::Digest;
 use laminix::job::Work;
-use laminix::key::Key;
+use laminix::key::{Key, Prefix};
 use laminix::name::System;
 use laminix::record::{Compression, Layer, PackageRecord, Packed};
 
@@ -83,7 +83,8 @@ async fn a_cached_image_that_cannot_be_read_is_composed_again() {
     let registry = Registry::new().await;
     registry.warm().await;
     let whole = registry.get(HELLO).await;
-    let images = registry.directory.path().join("store/images");
+    let images = Prefix::Images(registry.source.id(), "1".repeat(40).parse().unwrap());
+    let images = registry.directory.path().join("store").join(images.path());
     let record = std::fs::read_dir(images).unwrap().next().unwrap().unwrap().path();
     let content = std::fs::read(&record).unwrap();
     std::fs::write(&record, &content[..content.len() / 2]).unwrap();

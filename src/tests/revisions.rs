@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use laminix::job::Work;
-use laminix::key::{Key, TagRef};
+use laminix::key::{Key, Subject, TagRef};
 use laminix::queue::Depth;
-use laminix::record::SourceRecord;
+use laminix::record::{Claim, Next, SourceRecord};
 
 use crate::fixture::Registry;
 use laminix::record::now;
@@ -60,6 +60,7 @@ async fn a_directory_is_looked_at_again_soon_and_a_commit_never() {
             revision: "1".repeat(40).parse().unwrap(),
             at: now() - age,
             fixed,
+            next: None,
         };
         record(&registry, tag, &resolved).await;
         let answer = registry.get(&format!("/v2/hello/manifests/{tag}")).await;
@@ -77,6 +78,50 @@ async fn how_long_a_revision_is_good_is_configured() {
         assert_eq!(registry.get(HELLO).await.status, 200);
         assert_eq!(waiting(&registry).await, jobs, "{refresh}");
     }
+}
+
+/// A worker makes the packages of another revision ready: until it is done, the old one is answered, and nobody is asked.
+#[tokio::test]
+async fn a_tag_that_is_going_to_move_is_left_alone() {
+    let registry = Registry::new().await;
+    registry.warm().await;
+    let carried = SourceRecord::Resolved {
+        revision: "1".repeat(40).parse().unwrap(),
+        at: now() - 7 * 3600,
+        fixed: false,
+        next: Some(Next {
+            revision: "2".repeat(40).parse().unwrap(),
+            since: now() - 60,
+        }),
+    };
+    record(&registry, "latest", &carried).await;
+    let subject = Subject::Tag(TagRef {
+        source: registry.source.id(),
+        tag: "latest".parse().unwrap(),
+    });
+    let claim = Claim {
+        since: now() - 60,
+        seen: now(),
+        phase: "carrying `latest` over".to_owned(),
+    };
+    let body = serde_json::to_vec(&claim).unwrap();
+    registry.store.put(&subject.claim(), body.into()).await.unwrap();
+    let uri = HELLO.parse().unwrap();
+    for _ in 0..3 {
+        let answer = registry
+            .another()
+            .answer(&Method::GET, &uri, &HeaderMap::new())
+            .await;
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(waiting(&registry).await, 0);
+    // its worker is gone, and the message with it
+    registry.store.delete(&subject.claim()).await.unwrap();
+    let answer = registry
+        .another()
+        .answer(&Method::GET, &uri, &HeaderMap::new())
+        .await;
+    assert_eq!((answer.status().as_u16(), waiting(&registry).await), (200, 1));
 }
 
 #[tokio::test]

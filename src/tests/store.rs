@@ -5,7 +5,10 @@ use std::fs;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use laminix::digest::Digest;
-use laminix::key::{Key, Subject, TagRef};
+use laminix::key::{ImageKey, Key, Prefix, Subject, TagRef};
+use laminix::name::{Image, System};
+use laminix::record::now;
+use laminix::source::{Revision, Source};
 use laminix::store::{Place, Store};
 
 use crate::fixture::Answer;
@@ -85,7 +88,37 @@ pub(crate) async fn contract(store: &Store, winners: Winners) {
         });
     }
     writers.join_all().await;
+    listing(store).await;
     blobs(store).await;
+}
+
+/// What is below a prefix is listed, and nothing beside it.
+async fn listing(store: &Store) {
+    let (source, other): (Source, Source) = ("path:/a".parse().unwrap(), "path:/b".parse().unwrap());
+    let (old, new): (Revision, Revision) = ("1".repeat(40).parse().unwrap(), "2".repeat(40).parse().unwrap());
+    let prefix = Prefix::Images(source.id(), old.clone());
+    assert_eq!(store.list(&prefix).await.unwrap(), []);
+    let before = now();
+    let mut expected = Vec::new();
+    for name in ["git", "jq", "git/jq"] {
+        let image = Image::parse(name, System::Amd64).unwrap();
+        for (source, revision) in [(&source, &old), (&source, &new), (&other, &old)] {
+            let key = Key::Image(ImageKey::of(source, revision, &image));
+            store.put(&key, Bytes::from("{}")).await.unwrap();
+        }
+        expected.push(Key::Image(ImageKey::of(&source, &old, &image)));
+    }
+    let listed = store.list(&prefix).await.unwrap();
+    assert!(
+        listed
+            .iter()
+            .all(|(_, written)| (before.saturating_sub(2)..=now() + 2).contains(written)),
+        "{listed:?}"
+    );
+    let mut keys: Vec<Key> = listed.iter().filter_map(|(name, _)| prefix.key(name)).collect();
+    keys.sort();
+    expected.sort();
+    assert_eq!((keys, listed.len()), (expected, 3));
 }
 
 async fn blobs(store: &Store) {

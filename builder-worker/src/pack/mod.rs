@@ -20,6 +20,7 @@ mod walk;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use laminix::record::{Compression, Content, Packed, STORE_DIR};
@@ -34,6 +35,7 @@ pub struct Packer {
     store: PathBuf,
     work_dir: PathBuf,
     pool: Pool,
+    packed: AtomicU64,
 }
 
 /// A packed layer in a temporary file, which goes when this is dropped.
@@ -56,6 +58,7 @@ impl Packer {
             store: root.join(STORE_DIR.trim_start_matches('/')),
             work_dir: work_dir.to_owned(),
             pool: Pool::new(threads)?,
+            packed: AtomicU64::new(0),
         })
     }
 
@@ -63,6 +66,12 @@ impl Packer {
     #[must_use]
     pub fn threads(&self) -> NonZero<usize> {
         self.pool.threads()
+    }
+
+    /// The bytes of all layers that it has packed, compressed.
+    #[must_use]
+    pub fn packed(&self) -> u64 {
+        self.packed.load(Ordering::Relaxed)
     }
 
     /// Where temporary files go.
@@ -100,6 +109,7 @@ impl Packer {
             fill(&mut layer)?;
             layer.finish()
         })?;
+        self.packed.fetch_add(packed.size, Ordering::Relaxed);
         Ok(PackedFile { packed, file })
     }
 }

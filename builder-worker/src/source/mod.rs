@@ -16,6 +16,7 @@ use laminix::source::{Reference, Revision, Source};
 use self::channel::Channels;
 pub use self::git::Patterns;
 use self::git::Repository;
+pub use self::tree::KEPT;
 use self::tree::Trees;
 
 /// What a tag turned out to name.
@@ -131,6 +132,14 @@ impl Resolver {
             Kind::Git(repository) => repository.tree(revision, &self.trees).await,
             Kind::Channel(channels) => channels.tree(revision, &self.trees).await,
         }
+    }
+
+    /// Removes all copies of package sets but those that were used last. Nobody may be reading one.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn prune(&self, kept: usize) -> std::io::Result<()> {
+        self.trees.prune(kept)
     }
 
     async fn contains(&self, revision: &Revision) -> anyhow::Result<bool> {

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use laminix::source::Revision;
 use tempfile::TempDir;
 
-/// Trees older than the newest ones are removed when a worker starts: a revision can always be fetched again.
-const KEPT: usize = 8;
+/// Only so many trees are kept, those that were used last: a revision can always be fetched again.
+pub const KEPT: usize = 8;
 
 const NAME: &str = "source";
 const DRAFT: &str = ".draft-";
@@ -29,14 +29,23 @@ impl Trees {
         fs::create_dir_all(&directory)?;
         fs::create_dir_all(state.join("allowed"))?;
         let trees = Self { directory };
-        trees.prune()?;
+        trees.sweep()?;
+        trees.prune(KEPT)?;
         Ok(trees)
     }
 
-    /// The tree of a revision, if it is here.
+    /// The tree of a revision, if it is here. It counts as used now.
     pub(super) fn get(&self, revision: &Revision) -> Option<PathBuf> {
-        let tree = self.directory.join(revision.as_str()).join(NAME);
-        tree.is_dir().then_some(tree)
+        let place = self.directory.join(revision.as_str());
+        let tree = place.join(NAME);
+        if !tree.is_dir() {
+            return None;
+        }
+        let touched = fs::File::open(&place).and_then(|place| place.set_modified(SystemTime::now()));
+        if let Err(error) = touched {
+            tracing::warn!(%error, tree = %place.display(), "cannot note that a package set is used");
+        }
+        Some(tree)
     }
 
     /// Notes that a revision was resolved by the rules, so that it may be fetched later.
@@ -75,21 +84,35 @@ impl Trees {
         Ok(place.join(NAME))
     }
 
-    fn prune(&self) -> io::Result<()> {
+    /// Removes drafts of a worker that was killed.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(DRAFT) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all trees but those that were used last. No evaluation may be reading one.
+    pub(super) fn prune(&self, kept: usize) -> io::Result<()> {
         let mut trees = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(DRAFT) {
-                // of a worker that was killed
-                fs::remove_dir_all(entry.path())?;
                 continue;
             }
-            let age = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            trees.push((std::cmp::Reverse(age), entry.path()));
+            let used = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            trees.push((std::cmp::Reverse(used), entry.path()));
         }
         trees.sort();
-        for (_, path) in trees.into_iter().skip(KEPT) {
-            fs::remove_dir_all(path)?;
+        for (_, path) in trees.into_iter().skip(kept) {
+            // what is half removed is no tree to anybody
+            let doomed = tempfile::Builder::new()
+                .prefix(DRAFT)
+                .tempdir_in(&self.directory)?;
+            fs::rename(&path, doomed.path().join(NAME))?;
         }
         Ok(())
     }
@@ -103,5 +126,31 @@ impl Draft {
     /// The directory to fill.
     pub(super) fn path(&self) -> PathBuf {
         self.0.path().join(NAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_trees_that_were_used_last_are_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let trees = Trees::open(home.path()).unwrap();
+        let revisions = ["1", "2", "3", "4"].map(|n| n.repeat(40).parse::<Revision>().unwrap());
+        for (age, revision) in revisions.iter().enumerate() {
+            trees.keep(trees.draft().unwrap(), revision).unwrap();
+            let place = fs::File::open(home.path().join("trees").join(revision.as_str())).unwrap();
+            let used = SystemTime::now() - Duration::from_secs(1000 - 10 * age as u64);
+            place.set_modified(used).unwrap();
+        }
+        assert!(trees.get(&revisions[0]).is_some(), "the oldest is used now");
+        let filled = trees.draft().unwrap();
+        trees.prune(2).unwrap();
+        let left = revisions.each_ref().map(|revision| trees.get(revision).is_some());
+        assert_eq!(left, [true, false, false, true]);
+        assert!(filled.path().is_dir(), "what is being filled stays");
     }
 }

@@ -62,8 +62,7 @@ impl Bench {
     pub(crate) fn set(&self, attributes: &str) -> PathBuf {
         let set = self.dir.path().join("set");
         fs::create_dir_all(&set).unwrap();
-        let text = format!("{PRELUDE}{attributes}").replace("NONCE", &self.nonce);
-        fs::write(set.join("default.nix"), text).unwrap();
+        fs::write(set.join("default.nix"), set_text(&self.nonce, attributes)).unwrap();
         set
     }
 
@@ -113,6 +112,11 @@ impl Bench {
                 "build-users-group =\nsubstituters =\nexperimental-features = nix-command\n",
             )
     }
+}
+
+/// A package set of these attributes, in which `make name script more` is a derivation.
+pub(crate) fn set_text(nonce: &str, attributes: &str) -> String {
+    format!("{PRELUDE}{attributes}").replace("NONCE", nonce)
 }
 
 /// Whether there is a Nix. In CI there has to be one.

@@ -7,6 +7,8 @@
 
 mod bench;
 mod cache;
+mod carry;
+mod collect;
 mod evaluate;
 mod fixture;
 mod isolation;
@@ -14,6 +16,9 @@ mod merge;
 mod pack;
 mod process;
 mod realise;
+mod shop;
 mod source;
+mod status;
 mod tree;
 mod upload;
+mod worker;

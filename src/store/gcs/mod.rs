@@ -40,6 +40,7 @@ mod download;
 mod fault;
 mod http;
 mod key;
+mod list;
 mod object;
 mod place;
 mod retry;
@@ -74,7 +75,8 @@ use self::token::Tokens;
 use super::StoreError;
 use super::presign::LIFE;
 use crate::digest::Digest;
-use crate::key::Key;
+use crate::key::{Key, Prefix};
+use crate::record::Seconds;
 
 /// Where Google signs for an account (<https://cloud.google.com/iam/docs/reference/credentials/rest>).
 const IAM: &str = "https://iamcredentials.googleapis.com";
@@ -177,6 +179,11 @@ impl GcsStore {
     pub(super) async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let deleted = self.0.client.delete(&self.0.place, key).await;
         deleted.map_err(|fault| fault.at("delete"))
+    }
+
+    pub(super) async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
+        let listed = self.0.client.list(&self.0.place, prefix).await;
+        listed.map_err(|fault| fault.at("list"))
     }
 
     pub(super) async fn upload(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {

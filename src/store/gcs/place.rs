@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::key::Key;
+use crate::key::{Key, Prefix};
 
 /// Where Google's API is.
 const GOOGLE: &str = "https://storage.googleapis.com";
@@ -84,10 +84,19 @@ impl Place {
 
     /// An object's name in the bucket.
     pub(super) fn name(&self, key: &Key) -> String {
+        self.within(key.path())
+    }
+
+    /// What the names of objects below a prefix begin with.
+    pub(super) fn below(&self, prefix: &Prefix) -> String {
+        self.within(prefix.path())
+    }
+
+    fn within(&self, path: String) -> String {
         if self.prefix.is_empty() {
-            key.path()
+            path
         } else {
-            format!("{}/{}", self.prefix, key.path())
+            format!("{}/{path}", self.prefix)
         }
     }
 

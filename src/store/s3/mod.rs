@@ -28,7 +28,8 @@ use bytes::Bytes;
 use super::StoreError;
 use crate::aws::{self, BUDGET, Kind, Renewed, Response};
 use crate::digest::Digest;
-use crate::key::Key;
+use crate::key::{Key, Prefix};
+use crate::record::Seconds;
 
 pub(super) use self::bucket::Bucket;
 
@@ -149,6 +150,27 @@ impl S3Store {
             .bucket(&self.bucket.name)
             .key(self.object(key));
         present("delete", request.send().await).map(drop)
+    }
+
+    pub(super) async fn list(&self, prefix: &Prefix) -> Result<Vec<(String, Seconds)>, StoreError> {
+        let prefix = self.bucket.object(&prefix.path());
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket.name)
+            .prefix(&prefix);
+        let mut pages = request.into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            for object in page.map_err(failed("list"))?.contents() {
+                let name = object.key().and_then(|key| key.strip_prefix(&prefix));
+                let written = object.last_modified().map(|time| time.secs().try_into());
+                if let (Some(name), Some(Ok(written))) = (name, written) {
+                    objects.push((name.to_owned(), written));
+                }
+            }
+        }
+        Ok(objects)
     }
 
     pub(super) async fn presign(&self, digest: &Digest, method: &http::Method) -> Result<String, StoreError> {
