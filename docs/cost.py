@@ -164,7 +164,7 @@ def always(p, i, instance):
 def dollars(value):
     if value == 0:
         return "0"
-    return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}" if value >= 0.0001 else f"{value:.1e}"
+    return f"{value:,.2f}" if value >= 0.095 else f"{value:.2g}" if value >= 0.0001 else f"{value:.1e}"
 
 
 def table(head, rows):
