@@ -167,7 +167,7 @@ def pages():
                 titles = {slug(title) for title in re.findall(r"^#+ (.+)$", there.read_text(), re.M)}
                 check("links", anchor in titles, f"{file}: {target} leads to no heading")
         for name in re.findall(r"`([\w./-]+)`", text):
-            if not re.fullmatch(rf"{PLACES}[\w./-]*|[\w./-]+{KINDS}", name) or name.startswith(("/", "target/")):
+            if not re.fullmatch(rf"{PLACES}[\w./-]*|[\w./-]+{KINDS}", name) or name.startswith(("/", "target/", ".terraform")):
                 continue
             there = any((place / name).exists() for place in (here, ROOT))
             check("files", there or ("/" not in name and name in names), f"{file}: there is no {name}")
