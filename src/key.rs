@@ -46,6 +46,10 @@ pub struct TagRef {
     pub tag: Tag,
 }
 
+/// The hex digits of an image's hash: 160 bits, as of a commit's name. The whole digest would make keys too long for stores
+/// that keep a key in a file's name.
+const IMAGE_HASH: usize = 40;
+
 /// The name of an image in the cache: a hash of all that its manifest depends on, below its source and revision.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageKey {
@@ -76,7 +80,7 @@ impl ImageKey {
         Self {
             source: source.id(),
             revision: revision.clone(),
-            hash: digest.hex(),
+            hash: digest.hex()[..IMAGE_HASH].to_owned(),
         }
     }
 }
@@ -217,7 +221,7 @@ impl Prefix {
     pub fn key(&self, name: &str) -> Option<Key> {
         match self {
             Self::Images(source, revision) => {
-                let hex = name.len() == 64
+                let hex = name.len() == IMAGE_HASH
                     && name
                         .bytes()
                         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
