@@ -186,7 +186,12 @@ def inputs():
     hop = re.search(r"variables\.read\(HOP, Duration::from_secs\((\d+)\)", read("src/config.rs"))
     worker = read("infra/worker.tf")
     sizes = [int(size) for size in re.findall(r"volume_size +?= (\d+)", worker)] + [variable("worker_volume_size")]
+    # one for each alarm of the maps, one for each metric that is written out, and those that are written once for several
+    scaling = read("infra/alarms.tf") + read("infra/scaling.tf")
+    metrics = len(re.findall(r"^    [a-z-]+ += \{$", scaling, re.M)) + len(re.findall(r"metric_name += (?!each)", scaling))
+    metrics += sum(several.count(",") for several in re.findall(r"for_each = toset\(\[(.*?)\]\)", scaling))
     for name, value in {
+        "alarm_metrics": metrics,
         "memory_mb": variable("function_memory"),
         "idle_min": variable("worker_idle_minutes"),
         "hop_s": hop and int(hop[1]),
