@@ -30,8 +30,15 @@ output "logs" {
 output "dead_letters" {
   description = "Shows jobs that were given up, and sends them round again."
   value = {
-    show    = "${local.sqs} receive-message --queue-url ${aws_sqs_queue.dead.url} --max-number-of-messages 10"
-    redrive = "${local.sqs} start-message-move-task --source-arn ${aws_sqs_queue.dead.arn}"
+    show = join(" ", [
+      "${local.sqs} receive-message --queue-url ${aws_sqs_queue.dead.url} --max-number-of-messages 10",
+      "--message-attribute-names reason",
+    ])
+    # the way back has to be named: SQS knows it only of messages that it has moved itself
+    redrive = join(" ", [
+      "${local.sqs} start-message-move-task --source-arn ${aws_sqs_queue.dead.arn}",
+      "--destination-arn ${aws_sqs_queue.jobs.arn}",
+    ])
   }
 }
 
