@@ -218,7 +218,7 @@ data "aws_iam_policy_document" "worker" {
 
   statement {
     sid       = "GiveUp"
-    actions   = ["sqs:SendMessage"]
+    actions   = ["sqs:SendMessage", "sqs:GetQueueAttributes"]
     resources = [local.dead_arn]
   }
 

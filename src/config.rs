@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::name::System;
 use crate::source::Source;
 
-/// The object store: `file:///directory` or `gs://bucket/prefix`. Its credentials are variables too, which
+/// The object store: `file:///directory`, `s3://bucket/prefix` or `gs://bucket/prefix`. Its credentials are variables too, which
 /// [`crate::store::Store::open`] reads: those of Google's are in [`crate::store::gcs`].
 pub const STORE: &str = "LAMINIX_STORE";
-/// The queue: `file:///directory`.
+/// The queue: `file:///directory` or `sqs://host/account/name`.
 pub const QUEUE: &str = "LAMINIX_QUEUE";
 /// The package set: `path:…`, `git+https:…`, `git+file:…` or `channel:…`.
 pub const SOURCE: &str = "LAMINIX_SOURCE";
@@ -112,13 +112,13 @@ impl<'a> Variables<'a> {
         });
         if store.is_none() {
             self.problem(format!(
-                "{STORE} is not set: where are the objects? write file:///directory or gs://bucket"
+                "{STORE} is not set: where are the objects? write file:///directory, s3://bucket or gs://bucket"
             ));
         }
         let queue = self.get(QUEUE);
         if queue.is_none() {
             self.problem(format!(
-                "{QUEUE} is not set: where do jobs go? write file:///directory"
+                "{QUEUE} is not set: where do jobs go? write file:///directory or sqs://host/account/name"
             ));
         }
         let source = self.source();
