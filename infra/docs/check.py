@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROBLEMS = []
 CHECKED = {}
 
@@ -49,7 +49,7 @@ def rust():
 
 
 def variables():
-    page = read("docs/configuration.md")
+    page = read("infra/docs/configuration.md")
     named = {}
     for names, rest in ROW.findall(page):
         for name in re.findall(r"[A-Z_]+", names):
@@ -67,7 +67,7 @@ def variables():
         if re.fullmatch(r"infra/(gcs/)?[\w-]+\.tf", file):
             for name in re.findall(r"\b(?:LAMINIX|GCS)(?:_[A-Z]+)+\b", read(file)):
                 check("variables of the Terraform", name in named, f"{name}, of {file}, is not in docs/configuration.md")
-    nixery = read("docs/nixery.md")
+    nixery = read("infra/docs/nixery.md")
     for name in sorted(code):
         if name.startswith("NIXERY_") or name in ("NIX_TIMEOUT", "PORT", "STORAGE_PATH"):
             check("variables of Nixery", f"`{name}`" in nixery, f"{name} is not in docs/nixery.md")
@@ -126,7 +126,7 @@ def defaults(named):
 # ---- alarms and metrics
 
 def operations():
-    page = read("docs/operations.md")
+    page = read("infra/docs/operations.md")
     terraform = read("infra/alarms.tf") + read("infra/scaling.tf")
     alarms = set(re.findall(r"^    ([a-z-]+) += \{$", terraform, re.M))
     alarms |= set(re.findall(r'alarm_name += "\$\{var\.name\}-([a-z-]+)"', terraform))
@@ -176,7 +176,7 @@ def pages():
 # ---- the inputs of the cost model that the code has
 
 def inputs():
-    entries = json.loads(read("docs/cost.json"))["inputs"]
+    entries = json.loads(read("infra/docs/cost.json"))["inputs"]
     terraform = read("infra/variables.tf") + read("infra/variables-worker.tf")
 
     def variable(name):
