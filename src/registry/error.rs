@@ -45,6 +45,8 @@ pub enum Error {
     Store(StoreError),
     /// The queue fails.
     Queue(QueueError),
+    /// Store and queue took all the time that a request has.
+    Slow,
     /// A bug.
     Internal(Box<dyn StdError + Send + Sync>),
 }
@@ -86,6 +88,11 @@ impl Error {
             Self::Queue(source) => {
                 error!(error = %source, cause = cause(&source), "the queue fails");
                 let message = "the registry cannot reach its builders: try again in a minute";
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message.to_owned())
+            }
+            Self::Slow => {
+                error!("store and queue took too long");
+                let message = "the registry takes too long to answer: try again in a minute";
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message.to_owned())
             }
             Self::Internal(source) => {
