@@ -18,7 +18,7 @@ use crate::{queue, store};
 /// SQS counts in whole seconds.
 const VISIBILITY: Duration = Duration::from_secs(2);
 
-fn services(variable: &str) -> Vec<(String, String)> {
+pub(crate) fn services(variable: &str) -> Vec<(String, String)> {
     let value = laminix::config::environment(variable).expect("set by .ci/stores");
     let services: Vec<_> = value
         .split_whitespace()
@@ -30,7 +30,7 @@ fn services(variable: &str) -> Vec<(String, String)> {
 }
 
 /// The same bucket, below a prefix that nobody else has.
-fn below(url: &str, prefix: &str) -> String {
+pub(crate) fn below(url: &str, prefix: &str) -> String {
     let moment = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
