@@ -2,7 +2,7 @@
 //! behind a proxy, which `.ci/stores` starts.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Method};
 use laminix::job::Work;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::fixture::{Answer, Registry};
 use crate::proxy::{Act, Proxy, Rule};
-use crate::service::{below, services};
+use crate::service::services;
 
 /// A call of the store or of the queue tries this often at most.
 const TRIES: u32 = 4;
@@ -36,8 +36,8 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new(store: &str, queue: &str, name: &str) -> Self {
-        let store = below(store, name);
+    async fn new(store: &str, queue: &str) -> Self {
+        let store = below(store);
         let directory = tempfile::tempdir().unwrap();
         let registry = Registry::at(directory, &store, queue, &[("LAMINIX_HOP", "1s")]).await;
         let endpoint = between(&store, "endpoint=http://", '&').to_owned();
@@ -68,6 +68,16 @@ async fn ask(app: App, method: Method, target: String) -> (Answer, Duration, u32
     let (uri, began) = (target.parse().unwrap(), Instant::now());
     let (response, report) = app.answer_by(None, &method, &uri, &HeaderMap::new()).await;
     (Answer::read(response).await, began.elapsed(), report.store_calls)
+}
+
+/// The same bucket, below a prefix that nobody else has. A short one: s3s-fs makes names of files of whole keys.
+fn below(url: &str) -> String {
+    let moment = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
+    let (place, query) = url.split_once('?').unwrap();
+    format!("{place}/{:010x}?{query}", moment & 0xff_ffff_ffff)
 }
 
 fn between<'a>(text: &'a str, begin: &str, end: char) -> &'a str {
@@ -184,7 +194,7 @@ impl Row {
 
     /// The row holds, and when the fault is over nothing of it is left.
     async fn holds(self, name: String, store: String, queue: String) {
-        let setting = Setting::new(&store, &queue, &format!("row{}", self.number)).await;
+        let setting = Setting::new(&store, &queue).await;
         let registry = &setting.registry;
         let known = format!("known{}", self.number);
         registry.warm().await;
@@ -314,7 +324,7 @@ async fn one_bad_answer_is_not_seen(name: &str, store: &str, queue: &str) {
         Act::Cut,
         Act::StallBody,
     ] {
-        let setting = Setting::new(store, queue, "once").await;
+        let setting = Setting::new(store, queue).await;
         setting.registry.warm().await;
         setting.store.rule([Rule::all(act).times(1)]);
         let (answer, took, _) = setting.ask(Method::GET, "/v2/hello/manifests/latest").await;
@@ -329,7 +339,7 @@ async fn one_bad_answer_is_not_seen(name: &str, store: &str, queue: &str) {
 async fn a_fault_while_publishing_names_nothing_that_is_not_stored() {
     let (pairs, _one) = pairs().await;
     for (name, store, queue) in &pairs {
-        let setting = Setting::new(store, queue, "publishing").await;
+        let setting = Setting::new(store, queue).await;
         let registry = &setting.registry;
         registry.warm().await;
         let images = Prefix::Images(registry.source.id(), "1".repeat(40).parse().unwrap());
@@ -393,7 +403,7 @@ async fn a_fault_while_asking_leaves_no_claim_behind() {
             ),
         ];
         for (fault, at_store, at_queue) in cases {
-            let setting = Setting::new(store, queue, fault).await;
+            let setting = Setting::new(store, queue).await;
             setting.registry.resolve("latest", 0).await;
             setting.store.rule(at_store);
             setting.queue.rule(at_queue);
@@ -423,7 +433,7 @@ async fn a_fault_while_asking_leaves_no_claim_behind() {
 async fn a_claim_that_a_worker_holds_stays() {
     let (pairs, _one) = pairs().await;
     let (_, store, queue) = &pairs[0];
-    let setting = Setting::new(store, queue, "held").await;
+    let setting = Setting::new(store, queue).await;
     let registry = &setting.registry;
     registry.resolve("latest", 0).await;
     setting.queue.rule([Rule::all(Act::Stall)]);

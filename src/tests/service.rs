@@ -30,7 +30,7 @@ pub(crate) fn services(variable: &str) -> Vec<(String, String)> {
 }
 
 /// The same bucket, below a prefix that nobody else has.
-pub(crate) fn below(url: &str, prefix: &str) -> String {
+fn below(url: &str, prefix: &str) -> String {
     let moment = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
