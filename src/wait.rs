@@ -4,6 +4,7 @@
 //! look at the store until the record is there or their time is up. Nothing here is needed for correctness: a store that
 //! ignores the condition, or a claim whose owner died, costs work and no more.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -158,10 +159,13 @@ impl Waiter<'_> {
         work: &impl Fn(&[&Subject]) -> Vec<Work>,
     ) -> Result<bool, Error> {
         let mut won = Vec::new();
-        for subject in missing {
-            if self.claim(body, subject).await? {
-                won.push(*subject);
-            } else if won.is_empty() && !self.turn(subject).await? {
+        let mut rest = missing.iter().copied();
+        for subject in rest.by_ref() {
+            if claim(self.store, body, subject).await? {
+                won.push(subject);
+                break;
+            }
+            if !self.turn(subject).await? {
                 // somebody was faster by a moment
                 return Ok(false);
             }
@@ -169,48 +173,28 @@ impl Waiter<'_> {
         if won.is_empty() {
             return Ok(true);
         }
+        // the first is ours, and with it the turn: the rest are claimed side by side, and all of it ends before this does
+        let mut claims = JoinSet::new();
+        for (at, subject) in rest.clone().enumerate() {
+            let (store, body, subject) = (self.store.clone(), body.clone(), subject.clone());
+            claims.spawn(async move {
+                claim(&store, &body, &subject)
+                    .await
+                    .map(|ours| ours.then_some(at))
+            });
+        }
+        let claims: Result<Vec<_>, Error> = claims.join_all().await.into_iter().collect();
+        let ours: HashSet<usize> = claims?.into_iter().flatten().collect();
+        won.extend(
+            rest.enumerate()
+                .filter(|(at, _)| ours.contains(at))
+                .map(|(_, subject)| subject),
+        );
         for work in work(&won) {
             info!(work = ?work, "asking a worker");
             self.queue.send(&Job::new(work)).await?;
         }
         Ok(true)
-    }
-
-    /// Whether the subject is ours to ask for.
-    async fn claim(&self, body: &Bytes, subject: &Subject) -> Result<bool, Error> {
-        let key = subject.claim();
-        // read first: those who come later write nothing, also on a store that ignores the condition
-        let held = self
-            .store
-            .get(&key)
-            .await?
-            .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
-        if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
-            return Ok(false);
-        }
-        if held.is_some() {
-            warn!(
-                key = key.path(),
-                "a claim that nobody stands behind is taken over"
-            );
-            self.store.put(&key, body.clone()).await?;
-            return Ok(true);
-        }
-        if self.store.create(&key, body.clone()).await? {
-            return Ok(true);
-        }
-        // created meanwhile by another; or by us, in a try whose answer was lost; or something that is no claim lies there
-        let Some(current) = self.store.get(&key).await? else {
-            return Ok(false);
-        };
-        if current == *body {
-            return Ok(true);
-        }
-        if serde_json::from_slice::<Claim>(&current).is_err() {
-            self.store.put(&key, body.clone()).await?;
-            return Ok(true);
-        }
-        Ok(false)
     }
 
     async fn claims(&self, subjects: &[&Subject]) -> Result<Vec<Claim>, Error> {
@@ -226,6 +210,42 @@ impl Waiter<'_> {
         }
         Ok(claims)
     }
+}
+
+/// Whether the subject is ours to ask for.
+async fn claim(store: &Store, body: &Bytes, subject: &Subject) -> Result<bool, Error> {
+    let key = subject.claim();
+    // read first: those who come later write nothing, also on a store that ignores the condition
+    let held = store
+        .get(&key)
+        .await?
+        .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
+        return Ok(false);
+    }
+    if held.is_some() {
+        warn!(
+            key = key.path(),
+            "a claim that nobody stands behind is taken over"
+        );
+        store.put(&key, body.clone()).await?;
+        return Ok(true);
+    }
+    if store.create(&key, body.clone()).await? {
+        return Ok(true);
+    }
+    // created meanwhile by another; or by us, in a try whose answer was lost; or something that is no claim lies there
+    let Some(current) = store.get(&key).await? else {
+        return Ok(false);
+    };
+    if current == *body {
+        return Ok(true);
+    }
+    if serde_json::from_slice::<Claim>(&current).is_err() {
+        store.put(&key, body.clone()).await?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// A claim as it is written here: by whom, so that whoever reads it knows its own.

@@ -24,7 +24,7 @@
 //! | store answers 403 | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
 //! | store answers 403 to writes | 200 | 503 | 503 | 200 | 307 | 200 | 15 s |
 //! | store stalls at writes | 200 | 503 | 503 | 200 | 307 | 200 | 20 s |
-//! | store is slow by 500 ms | 200 | 200 | 307 | 200 | 307 | 200 | 20 s |
+//! | store is slow by 2 s | 200 | 200 | 307 | 200 | 307 | 200 | 28 s |
 //! | queue refuses connections | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
 //! | queue stalls before headers | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
 //! | queue resets connections | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |

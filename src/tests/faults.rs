@@ -157,7 +157,7 @@ impl Row {
             "answers 403" => Rule::all(Act::Status(403, "AccessDenied")),
             "answers 403 to writes" => Rule::on(WRITES, "", Act::Status(403, "AccessDenied")),
             "stalls at writes" => Rule::on(WRITES, "", Act::Stall),
-            "is slow by 500 ms" => Rule::all(Act::Slow(Duration::from_millis(500))),
+            "is slow by 2 s" => Rule::all(Act::Slow(Duration::from_secs(2))),
             unknown => panic!("{unknown}"),
         };
         proxy.rule([rule]);
@@ -425,6 +425,31 @@ async fn a_fault_while_asking_leaves_no_claim_behind() {
             assert_eq!(asked, [all], "{case}");
         }
     }
+}
+
+/// A caller that stops listening gets an answer before.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: .ci/stores"]
+async fn an_invocation_that_ends_soon_is_answered_before() {
+    let (pairs, _one) = pairs().await;
+    let (_, store, queue) = &pairs[0];
+    let setting = Setting::new(store, queue).await;
+    setting.registry.warm().await;
+    setting.store.rule([Rule::all(Act::Stall)]);
+    let (uri, deadline) = (
+        "/v2/hello/manifests/latest".parse().unwrap(),
+        Instant::now() + Duration::from_secs(6),
+    );
+    let answer = setting
+        .app
+        .answer_by(Some(deadline), &Method::GET, &uri, &HeaderMap::new())
+        .await
+        .0;
+    assert!(Instant::now() < deadline);
+    let answer = Answer::read(answer).await;
+    let slow = "the registry takes too long to answer: try again in a minute";
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "10"));
+    assert_eq!(answer.error(), ("UNAVAILABLE".into(), slow.into()));
 }
 
 /// What a worker has taken over is not given back, although the answer to the job that was sent was lost.
