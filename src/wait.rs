@@ -4,10 +4,13 @@
 //! look at the store until the record is there or their time is up. Nothing here is needed for correctness: a store that
 //! ignores the condition, or a claim whose owner died, costs work and no more.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -27,6 +30,9 @@ const RECLAIM: Duration = Duration::from_secs(10);
 
 /// Whoever was first to claim has this many seconds to claim the rest of what is missing.
 const HEAD_START: Seconds = 3;
+
+/// Nobody waits longer than this for claims to be given back: it goes on behind the answer.
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 /// A record that a worker has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,11 +143,29 @@ impl Waiter<'_> {
         missing: &[&Subject],
         work: &impl Fn(&[&Subject]) -> Vec<Work>,
     ) -> Result<bool, Error> {
+        let body = Bytes::from(serde_json::to_vec(&Signed::new()).map_err(Error::internal)?);
+        let asked = self.ask_as(&body, missing, work).await;
+        if asked.is_err() {
+            // also the one that failed: it may be stored, and the answer lost
+            give_back(self.store, &body, missing).await;
+        }
+        asked
+    }
+
+    async fn ask_as(
+        &self,
+        body: &Bytes,
+        missing: &[&Subject],
+        work: &impl Fn(&[&Subject]) -> Vec<Work>,
+    ) -> Result<bool, Error> {
         let mut won = Vec::new();
-        for subject in missing {
-            if self.claim(subject).await? {
-                won.push(*subject);
-            } else if won.is_empty() && !self.turn(subject).await? {
+        let mut rest = missing.iter().copied();
+        for subject in rest.by_ref() {
+            if claim(self.store, body, subject).await? {
+                won.push(subject);
+                break;
+            }
+            if !self.turn(subject).await? {
                 // somebody was faster by a moment
                 return Ok(false);
             }
@@ -149,63 +173,127 @@ impl Waiter<'_> {
         if won.is_empty() {
             return Ok(true);
         }
+        // the first is ours, and with it the turn: the rest are claimed side by side, and all of it ends before this does
+        let mut claims = JoinSet::new();
+        for (at, subject) in rest.clone().enumerate() {
+            let (store, body, subject) = (self.store.clone(), body.clone(), subject.clone());
+            claims.spawn(async move {
+                claim(&store, &body, &subject)
+                    .await
+                    .map(|ours| ours.then_some(at))
+            });
+        }
+        let claims: Result<Vec<_>, Error> = claims.join_all().await.into_iter().collect();
+        let ours: HashSet<usize> = claims?.into_iter().flatten().collect();
+        won.extend(
+            rest.enumerate()
+                .filter(|(at, _)| ours.contains(at))
+                .map(|(_, subject)| subject),
+        );
         for work in work(&won) {
             info!(work = ?work, "asking a worker");
-            if let Err(error) = self.queue.send(&Job::new(work)).await {
-                for subject in &won {
-                    self.store.delete(&subject.claim()).await?;
-                }
-                return Err(error.into());
-            }
+            self.queue.send(&Job::new(work)).await?;
         }
         Ok(true)
     }
 
-    /// Whether the subject is ours to ask for.
-    async fn claim(&self, subject: &Subject) -> Result<bool, Error> {
-        let key = subject.claim();
-        // read first: those who come later write nothing, also on a store that ignores the condition
-        let held = self
-            .store
-            .get(&key)
-            .await?
-            .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
-        if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
-            return Ok(false);
+    async fn claims(&self, subjects: &[&Subject]) -> Result<Vec<Claim>, Error> {
+        let mut reads = JoinSet::new();
+        for subject in subjects {
+            let (store, key) = (self.store.clone(), subject.claim());
+            reads.spawn(async move { store.get(&key).await });
         }
+        let mut claims = Vec::new();
+        while let Some(read) = reads.join_next().await {
+            let bytes = read.map_err(Error::internal)??;
+            claims.extend(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+        }
+        Ok(claims)
+    }
+}
+
+/// Whether the subject is ours to ask for.
+async fn claim(store: &Store, body: &Bytes, subject: &Subject) -> Result<bool, Error> {
+    let key = subject.claim();
+    // read first: those who come later write nothing, also on a store that ignores the condition
+    let held = store
+        .get(&key)
+        .await?
+        .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
+        return Ok(false);
+    }
+    if held.is_some() {
+        warn!(
+            key = key.path(),
+            "a claim that nobody stands behind is taken over"
+        );
+        store.put(&key, body.clone()).await?;
+        return Ok(true);
+    }
+    if store.create(&key, body.clone()).await? {
+        return Ok(true);
+    }
+    // created meanwhile by another; or by us, in a try whose answer was lost; or something that is no claim lies there
+    let Some(current) = store.get(&key).await? else {
+        return Ok(false);
+    };
+    if current == *body {
+        return Ok(true);
+    }
+    if serde_json::from_slice::<Claim>(&current).is_err() {
+        store.put(&key, body.clone()).await?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// A claim as it is written here: by whom, so that whoever reads it knows its own.
+#[derive(Debug, Serialize)]
+struct Signed {
+    #[serde(flatten)]
+    claim: Claim,
+    by: String,
+}
+
+impl Signed {
+    fn new() -> Self {
         let claim = Claim {
             since: now(),
             seen: now(),
             phase: "waiting for a builder".to_owned(),
         };
-        let body = Bytes::from(serde_json::to_vec(&claim).map_err(Error::internal)?);
-        if held.is_some() {
-            warn!(
-                key = key.path(),
-                "a claim that nobody stands behind is taken over"
-            );
-            self.store.put(&key, body).await?;
-            return Ok(true);
+        // keys that nobody else has
+        let by = [RandomState::new(), RandomState::new()]
+            .map(|keys| format!("{:016x}", keys.hash_one(claim.since)));
+        Self {
+            claim,
+            by: by.concat(),
         }
-        if self.store.create(&key, body.clone()).await? {
-            return Ok(true);
-        }
-        // created meanwhile by another, or something that is no claim lies there
-        let current = self.store.get(&key).await?;
-        if current.is_some_and(|bytes| serde_json::from_slice::<Claim>(&bytes).is_err()) {
-            self.store.put(&key, body).await?;
-            return Ok(true);
-        }
-        Ok(false)
     }
+}
 
-    async fn claims(&self, subjects: &[&Subject]) -> Result<Vec<Claim>, Error> {
-        let mut claims = Vec::new();
-        for subject in subjects {
-            let bytes = self.store.get(&subject.claim()).await?;
-            claims.extend(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
-        }
-        Ok(claims)
+/// Gives back what was claimed by this, so that the next who misses it asks at once. What a worker has taken over by now is
+/// its own; what cannot be given back is void after [`Claim::LIFE`].
+async fn give_back(store: &Store, body: &Bytes, subjects: &[&Subject]) {
+    let mut deletes = JoinSet::new();
+    for subject in subjects {
+        let (store, key, body) = (store.clone(), subject.claim(), body.clone());
+        deletes.spawn(async move {
+            let ours = store.get(&key).await.map(|held| held == Some(body));
+            let given = match ours {
+                Ok(true) => store.delete(&key).await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = given {
+                warn!(key = key.path(), %error, "a claim cannot be given back");
+            }
+        });
+    }
+    let all = async { while deletes.join_next().await.is_some() {} };
+    if tokio::time::timeout(GIVING_BACK, all).await.is_err() {
+        deletes.detach_all();
     }
 }
 

@@ -4,6 +4,42 @@
 //! 29.7 on) shows that of 403 alone. So what a person can do something about is a 4xx. What is not in the package set is
 //! 404, which the spec demands, and which all but containerd print with its text; what is there but is not served, or
 //! failed to build, is 403 `DENIED`, which everything prints. Internals never leave: they are logged, once, here.
+//!
+//! # When the store or the queue fails
+//!
+//! 503 is `UNAVAILABLE` with `Retry-After`, and says which of the two it is. A call of the store or the queue has 10 s with all
+//! its tries, at most 4; a request is answered in 28 s, because some clients give up on headers after 30 s. The tests read
+//! this table and do what it says (`src/tests/faults.rs`):
+//!
+//! | fault | warm image, by tag or digest | new combination | cold image | blob, HEAD | blob, GET | `/v2/`, `/healthz` | in |
+//! |---|---|---|---|---|---|---|---|
+//! | store refuses connections | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store stalls before headers | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store stalls in bodies | 503 | 503 | 503 | 200 | 307 | 200 | 15 s |
+//! | store resets connections | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store cuts bodies off | 503 | 503 | 503 | 200 | 307 | 200 | 15 s |
+//! | store answers 503 | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store answers 500 | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store answers 429 | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store answers 403 | 503 | 503 | 503 | 503 | 307 | 200 | 15 s |
+//! | store answers 403 to writes | 200 | 503 | 503 | 200 | 307 | 200 | 15 s |
+//! | store stalls at writes | 200 | 503 | 503 | 200 | 307 | 200 | 20 s |
+//! | store is slow by 2 s | 200 | 200 | 307 | 200 | 307 | 200 | 28 s |
+//! | queue refuses connections | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
+//! | queue stalls before headers | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
+//! | queue resets connections | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
+//! | queue answers 503 | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
+//! | queue answers 403 | 200 | 200 | 503 | 200 | 307 | 200 | 20 s |
+//!
+//! The blob's redirect leads to the store, where the client sees the fault itself. When it is over, the same requests
+//! succeed, the first time: nothing is held back, and a cold image is asked of a worker anew.
+//!
+//! | status | docker 20.10 | docker 29.7, containerd 2.3 | podman | crane |
+//! |---|---|---|---|---|
+//! | 503 `UNAVAILABLE`, 500 `UNKNOWN` | `received unexpected HTTP status: 503 Service Unavailable` | `unexpected status … 503 Service Unavailable`, after one more try | as docker 20.10 | the message, after 3 tries |
+//! | 429 `TOOMANYREQUESTS` | `toomanyrequests:` and the message | `unexpected status … 429 Too Many Requests`, after 5 tries | the message, after 5 tries | the message |
+//! | 403 `DENIED` | `pull access denied …: denied:` and the message | `denied:` and the message | `denied:` and the message | the message |
+//! | 404 `MANIFEST_UNKNOWN` | `manifest unknown:` and the message | `not found` | `manifest unknown:` and the message | the message |
 
 use std::error::Error as StdError;
 
@@ -45,6 +81,8 @@ pub enum Error {
     Store(StoreError),
     /// The queue fails.
     Queue(QueueError),
+    /// Store and queue took all the time that a request has.
+    Slow,
     /// A bug.
     Internal(Box<dyn StdError + Send + Sync>),
 }
@@ -86,6 +124,11 @@ impl Error {
             Self::Queue(source) => {
                 error!(error = %source, cause = cause(&source), "the queue fails");
                 let message = "the registry cannot reach its builders: try again in a minute";
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message.to_owned())
+            }
+            Self::Slow => {
+                error!("store and queue took too long");
+                let message = "the registry takes too long to answer: try again in a minute";
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message.to_owned())
             }
             Self::Internal(source) => {

@@ -183,20 +183,19 @@ impl Parts {
     }
 }
 
-/// Publish last: nothing is named before it is stored.
+/// Nothing is named before it is stored: blobs, the manifests that name them, and last what names the manifests.
 async fn publish(store: &Store, key: &Key, composed: &Composed, record: &ImageRecord) -> Result<(), Error> {
     let blob = async |blob: &crate::compose::Blob, key: Key| store.put(&key, blob.bytes.clone()).await;
     tokio::try_join!(
         blob(&composed.root, Key::Blob(composed.root.digest)),
         blob(&composed.config, Key::Blob(composed.config.digest)),
-        blob(&composed.oci, Key::Manifest(composed.oci.digest)),
-        async {
-            match &composed.docker {
-                Some(docker) => blob(docker, Key::Manifest(docker.digest)).await,
-                None => Ok(()),
-            }
-        },
     )?;
+    tokio::try_join!(blob(&composed.oci, Key::Manifest(composed.oci.digest)), async {
+        match &composed.docker {
+            Some(docker) => blob(docker, Key::Manifest(docker.digest)).await,
+            None => Ok(()),
+        }
+    },)?;
     let body = serde_json::to_vec(record).map_err(Error::internal)?;
     Ok(store.put(key, Bytes::from(body)).await?)
 }

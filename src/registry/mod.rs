@@ -54,6 +54,13 @@ const LATER: Duration = Duration::from_secs(3);
 /// What a request keeps of its time to say how it ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// A request is answered in this time, whatever store and queue do: some clients give up on headers after 30 s. One that is
+/// configured to wait for longer has [`LAST_WORDS`] more than that.
+const PATIENCE: Duration = Duration::from_secs(28);
+
+/// What a caller that stops listening keeps for the way of the answer.
+const WAY: Duration = Duration::from_secs(1);
+
 /// An answer, or where to look for it.
 enum Answer {
     /// The response, but for the headers that all have.
@@ -107,20 +114,19 @@ impl App {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> (Response<Body>, Report) {
-        let hop = Instant::now() + self.0.config.hop;
-        let until = deadline.map_or(hop, |deadline| {
-            hop.min(deadline.checked_sub(LAST_WORDS).unwrap_or(deadline))
-        });
+        let (began, wait) = (Instant::now(), self.0.config.hop);
+        let before = |moment: Instant, time| {
+            deadline.map_or(moment, |deadline| {
+                moment.min(deadline.checked_sub(time).unwrap_or(deadline))
+            })
+        };
+        let until = before(began + wait, LAST_WORDS);
+        let end = before(began + PATIENCE.max(wait + LAST_WORDS), WAY);
         let visit = Arc::new(Visit::new(&self.0.store, &self.0.queue, until));
-        // a task of its own: a panic ends it and not the connection, and a client that goes away does not cut a write short
         let (app, request) = (self.clone(), (method.clone(), uri.clone(), headers.clone()));
         let visited = Arc::clone(&visit);
-        let task = tokio::spawn(async move { app.route(&request.0, &request.1, &request.2, &visited).await });
-        let answer = match task.await {
-            Ok(answer) => answer,
-            Err(panic) => Err(Error::internal(panic)),
-        };
-        let mut response = match answer {
+        let task = async move { app.route(&request.0, &request.1, &request.2, &visited).await };
+        let mut response = match apart(task, end).await {
             Ok(Answer::Response(response)) => *response,
             Ok(Answer::Hop(hop)) => hop_to(uri, hop),
             Err(error) => {
@@ -134,7 +140,8 @@ impl App {
             }
         };
         if self.0.front == Front::FunctionUrl {
-            visit.finish_later(LATER).await;
+            let left = before(Instant::now() + LATER, WAY).saturating_duration_since(Instant::now());
+            visit.finish_later(left).await;
         }
         finish(self.0.front, method, headers, &mut response);
         let report = visit.report();
@@ -195,6 +202,19 @@ impl App {
             Route::Unknown => return Err(Error::NotFound),
         };
         Ok(Answer::Response(Box::new(response)))
+    }
+}
+
+/// What comes of a request in a task of its own: a panic ends that and not the connection, and a client that goes away or
+/// an answer that takes too long does not cut a write short.
+async fn apart<T: Send + 'static>(
+    request: impl Future<Output = Result<T, Error>> + Send + 'static,
+    end: Instant,
+) -> Result<T, Error> {
+    match tokio::time::timeout_at(end.into(), tokio::spawn(request)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => Err(Error::internal(panic)),
+        Err(_) => Err(Error::Slow),
     }
 }
 
@@ -268,4 +288,50 @@ fn field<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query
         .split('&')
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn told(error: Error) -> (u16, serde_json::Value) {
+        let (parts, body) = error.response().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_tells_nothing() {
+        let end = Instant::now() + PATIENCE;
+        let bug = async { panic!("s3://secret-bucket") };
+        let (status, body) = told(apart::<()>(bug, end).await.unwrap_err()).await;
+        assert_eq!((status, &body["errors"][0]["code"]), (500, &"UNKNOWN".into()));
+        assert!(!body.to_string().contains("secret"), "{body}");
+        // and the next request is answered
+        assert_eq!(apart(async { Ok(7) }, end).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_answered_and_goes_on() {
+        let done = Arc::new(AtomicBool::new(false));
+        let (task, began) = (Arc::clone(&done), tokio::time::Instant::now());
+        let slow = async move {
+            tokio::time::sleep(PATIENCE * 2).await;
+            task.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        let end = (began + PATIENCE).into_std();
+        let (status, body) = told(apart(slow, end).await.unwrap_err()).await;
+        assert_eq!((status, &body["errors"][0]["code"]), (503, &"UNAVAILABLE".into()));
+        // the clock counts whole milliseconds
+        assert!(began.elapsed() <= PATIENCE + Duration::from_millis(10));
+        assert!(!done.load(Ordering::Relaxed));
+        tokio::time::sleep(PATIENCE * 2).await;
+        assert!(done.load(Ordering::Relaxed));
+    }
 }

@@ -1,5 +1,7 @@
 //! The page for people at `/`.
 
+use std::time::Duration;
+
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Response};
 
@@ -8,6 +10,9 @@ use crate::body::Body;
 use crate::source::Source;
 
 const PAGE: &str = include_str!("../../web/index.html");
+
+/// The page is not held up by a store that is slow: it is as good without the revision.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The page brings its own style and script, and asks nobody for anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
@@ -24,9 +29,10 @@ impl Parts {
             Source::Path(_) => "a package set on this machine".to_owned(),
             source @ (Source::Git(_) | Source::Channel(_)) => source.to_string(),
         };
-        let revision = self
-            .known_revision()
+        let revision = tokio::time::timeout(PATIENCE, self.known_revision())
             .await
+            .ok()
+            .flatten()
             .map(|revision| revision.short().to_owned());
         let values = [
             ("{{host}}", host.unwrap_or("localhost")),

@@ -77,11 +77,16 @@ impl Registry {
         let directory = tempfile::tempdir().expect("a directory");
         let place = |name: &str| format!("file://{}/{name}", directory.path().display());
         let (store, queue) = (place("store"), place("queue"));
+        Self::at(directory, &store, &queue, variables).await
+    }
+
+    /// On a store and a queue elsewhere.
+    pub(crate) async fn at(directory: TempDir, store: &str, queue: &str, variables: &[(&str, &str)]) -> Self {
         let config = Config::parse(&|name| match variables.iter().find(|(key, _)| *key == name) {
             Some((_, value)) => Some((*value).to_owned()),
             None => match name {
-                "LAMINIX_STORE" => Some(store.clone()),
-                "LAMINIX_QUEUE" => Some(queue.clone()),
+                "LAMINIX_STORE" => Some(store.to_owned()),
+                "LAMINIX_QUEUE" => Some(queue.to_owned()),
                 "LAMINIX_SOURCE" => Some("git+file:///set".to_owned()),
                 "LAMINIX_HOP" => Some("3s".to_owned()),
                 _ => None,
@@ -90,9 +95,9 @@ impl Registry {
         .expect("a configuration");
         let (source, store) = (
             config.source.clone(),
-            Store::open(&store, &|_| None).await.expect("a store"),
+            Store::open(store, &|_| None).await.expect("a store"),
         );
-        let queue = Queue::open(&queue).await.expect("a queue");
+        let queue = Queue::open(queue).await.expect("a queue");
         let app = App::new(config.clone(), store.clone(), queue.clone());
         Self {
             app,

@@ -7,10 +7,12 @@
 )]
 
 mod command;
+mod faults;
 mod fixture;
 mod gcs;
 mod messages;
 mod properties;
+mod proxy;
 mod publishing;
 mod queue;
 mod requests;

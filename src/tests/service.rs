@@ -18,7 +18,7 @@ use crate::{queue, store};
 /// SQS counts in whole seconds.
 const VISIBILITY: Duration = Duration::from_secs(2);
 
-fn services(variable: &str) -> Vec<(String, String)> {
+pub(crate) fn services(variable: &str) -> Vec<(String, String)> {
     let value = laminix::config::environment(variable).expect("set by .ci/stores");
     let services: Vec<_> = value
         .split_whitespace()

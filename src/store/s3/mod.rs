@@ -23,10 +23,10 @@ use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation}
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStream;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::StoreError;
-use crate::aws::{self, BUDGET, Kind, Renewed, Response};
+use crate::aws::{self, ATTEMPT, BUDGET, Kind, Renewed, Response};
 use crate::digest::Digest;
 use crate::key::{Key, Prefix};
 use crate::record::Seconds;
@@ -70,15 +70,19 @@ impl S3Store {
     }
 
     pub(super) async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        let mut read = self.read(key).await;
-        for _ in 1..READS {
-            // the SDK tries again until there are headers, and leaves the body to us
-            if !matches!(read, Err(StoreError::Busy("body", _))) {
-                break;
+        let reading = async {
+            let mut read = self.read(key).await;
+            for _ in 1..READS {
+                // the SDK tries again until there are headers, and leaves the body to us
+                if !matches!(read, Err(StoreError::Busy("body", _))) {
+                    break;
+                }
+                read = self.read(key).await;
             }
-            read = self.read(key).await;
-        }
-        read
+            read
+        };
+        // one budget for all of it: the SDK's begins anew with each read, and ends with the headers
+        within(BUDGET, reading).await?
     }
 
     async fn read(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
@@ -90,11 +94,12 @@ impl S3Store {
         let Some(object) = present("get", request.send().await)? else {
             return Ok(None);
         };
-        let body = within(BUDGET, object.body.collect()).await?;
-        Ok(Some(
-            body.map_err(|error| StoreError::Busy("body", error.into()))?
-                .into_bytes(),
-        ))
+        let (mut body, mut content) = (object.body, BytesMut::new());
+        // a body that stands still is given up while there is time to ask again
+        while let Some(piece) = within(ATTEMPT, body.next()).await? {
+            content.extend_from_slice(&piece.map_err(|error| StoreError::Busy("body", error.into()))?);
+        }
+        Ok(Some(content.freeze()))
     }
 
     pub(super) async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
