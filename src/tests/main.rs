@@ -6,6 +6,7 @@
     reason = "what fails here fails a test"
 )]
 
+mod calls;
 mod command;
 mod fixture;
 mod gcs;
