@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Claims are looked after this often: whether somebody still stands behind them.
 const RECLAIM: Duration = Duration::from_secs(10);
 
+/// The phase of what was asked for, and that no worker has begun.
+pub(crate) const WAITING: &str = "waiting for a builder";
+
 /// Whoever was first to claim has this many seconds to claim the rest of what is missing.
 const HEAD_START: Seconds = 3;
 
@@ -176,7 +179,7 @@ impl Waiter<'_> {
         let claim = Claim {
             since: now(),
             seen: now(),
-            phase: "waiting for a builder".to_owned(),
+            phase: WAITING.to_owned(),
         };
         let body = Bytes::from(serde_json::to_vec(&claim).map_err(Error::internal)?);
         if held.is_some() {

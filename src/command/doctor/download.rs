@@ -1,0 +1,124 @@
+//! Can a client download a blob by a URL that is signed here, and does the store's clock agree with ours?
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use bytes::Bytes;
+use http::header::DATE;
+use http::{HeaderMap, Method, Response};
+use http_body_util::BodyExt as _;
+
+use super::{Report, advice, fetch};
+use crate::command::words;
+use crate::digest::Digest;
+use crate::key::Key;
+use crate::record::{Seconds, now};
+use crate::store::{Place, Store};
+
+/// Always the same, so that there is one such blob in a store, however often it is checked.
+const TEXT: &str = "This small blob is stored and fetched by `laminix doctor`. It may be deleted at any time.\n";
+
+/// Clocks that NTP keeps are closer than this.
+const OFF: Seconds = 30;
+
+/// S3 refuses requests beyond a quarter of an hour, and URLs are good for as long.
+const TOO_FAR: Seconds = 14 * 60;
+
+pub(super) async fn check(store: &Store, report: &mut Report) {
+    let digest = Digest::of(TEXT.as_bytes());
+    let stored = store.put(&Key::Blob(digest), Bytes::from_static(TEXT.as_bytes())).await;
+    let began = Instant::now();
+    let url = match store.presign(&digest, &Method::GET).await {
+        Ok(url) => url,
+        Err(error) => {
+            let (short, advice) = advice::of(&error);
+            return report.failed("download", &short, advice);
+        }
+    };
+    let fetched = match store.place() {
+        // relative: the registry answers its own URLs
+        Place::File(files) => {
+            let (head, body) = files.serve(&Method::GET, &url, &HeaderMap::new()).await.into_parts();
+            let body = body.collect().await;
+            body.map(|body| Response::from_parts(head, body.to_bytes()))
+                .map_err(|error| error.to_string())
+        }
+        Place::S3(_) | Place::Gcs(_) => {
+            let fetched = fetch::get(&url).await;
+            clock(fetched.as_ref().ok(), report);
+            fetched
+        }
+    };
+    // one that cannot be stored was told already, or is told now
+    if let Err(error) = stored {
+        let (short, advice) = advice::of(&error);
+        return report.failed("download", &format!("a small blob cannot be stored: {short}"), advice);
+    }
+    match fetched {
+        Ok(answer) => judge(&answer, began.elapsed(), report),
+        Err(problem) => {
+            let (short, _) = advice::of_text(&problem);
+            report.failed(
+                "download",
+                &format!("the store's signed URLs cannot be fetched from here: {short}"),
+                "clients are sent to the store's own address: it must be one that they can reach",
+            );
+        }
+    }
+}
+
+/// The store's clock, as the `Date` of any answer has it, also of a refusal.
+fn clock(answer: Option<&Response<Bytes>>, report: &mut Report) {
+    let date = answer.and_then(|answer| answer.headers().get(DATE));
+    let date = date.and_then(|date| DateTime::from_str(date.to_str().ok()?, DateTimeFormat::HttpDate).ok());
+    let Some(theirs) = date.and_then(|date| Seconds::try_from(date.secs()).ok()) else {
+        return report.warning(
+            "clock",
+            "the store does not say what time it is",
+            "make sure that this machine's clock is kept by NTP: signatures depend on it",
+        );
+    };
+    let ours = now();
+    let off = ours.abs_diff(theirs);
+    let found = format!(
+        "{} {} the store's",
+        words::span(off),
+        if ours < theirs { "behind" } else { "ahead of" }
+    );
+    let advice = "set this machine's clock, and have it kept by NTP: signatures depend on it";
+    match off {
+        0..=1 => report.ok("clock", "agrees with the store's"),
+        off if off <= OFF => report.ok("clock", &found),
+        off if off <= TOO_FAR => report.warning("clock", &found, advice),
+        _ => report.failed("clock", &found, advice),
+    }
+}
+
+fn judge(answer: &Response<Bytes>, took: Duration, report: &mut Report) {
+    let status = answer.status();
+    let body = String::from_utf8_lossy(answer.body());
+    if status.is_success() && answer.body() == TEXT.as_bytes() {
+        return report.ok(
+            "download",
+            &format!("a blob is fetched by a signed URL in {}", words::took(took)),
+        );
+    }
+    if status.is_success() {
+        return report.failed(
+            "download",
+            "a signed URL gives out something else than what was stored",
+            "something between here and the store answers in its place: a proxy, or a captive portal",
+        );
+    }
+    let (short, known) = advice::of_text(&format!("{status}: {body}"));
+    let advice = if body.to_ascii_lowercase().contains("expired") {
+        "the URL has expired as soon as it was signed: compare the clocks (the line `clock`)"
+    } else {
+        known
+    };
+    report.failed(
+        "download",
+        &format!("the store refuses its signed URL: {short}"),
+        advice,
+    );
+}
