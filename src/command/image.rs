@@ -31,8 +31,12 @@ impl Named {
                 &"an image that is named by its digest is made already: name it by a tag",
             ));
         }
-        if text.contains("://") || text.split('/').next().is_some_and(|host| host.contains(':')) && text.contains('/')
-        {
+        let port = |host: &str| {
+            let port = host.split_once(':').map_or("", |(_, port)| port);
+            !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+        };
+        // a branch's name may have a `/` in it: that is no address, and no tag either
+        if text.contains("://") || text.split_once('/').is_some_and(|(host, _)| port(host)) {
             return Err(problem(
                 &"write the image's name without the registry's address, such as `shell/git`",
             ));
@@ -146,6 +150,7 @@ mod tests {
             assert!(problem.starts_with(&format!("`{bad}`: ")), "{problem}");
         }
         assert!(parse("localhost:5726/git").unwrap_err().contains("address"));
+        assert!(parse("git:feature/x").unwrap_err().contains("a tag is"));
     }
 
     #[test]
@@ -169,7 +174,10 @@ mod tests {
 
     #[test]
     fn a_list_has_comments_and_tells_all_problems_by_line() {
-        let texts = lines("list", "# tools\ngit\n\n  curl:latest # the web\ngit:latest\nBad\nworse:\n");
+        let texts = lines(
+            "list",
+            "# tools\ngit\n\n  curl:latest # the web\ngit:latest\nBad\nworse:\n",
+        );
         let source = "channel:nixos-unstable".parse().unwrap();
         let problems = all(&texts, System::Amd64, &source).unwrap_err();
         assert!(problems[0].starts_with("list:6: `Bad`") && problems[1].starts_with("list:7: `worse:`"));

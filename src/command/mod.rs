@@ -180,7 +180,10 @@ mod tests {
                 other => panic!("{line}: {other:?}"),
             });
             assert!(texts[0] == texts[1] && texts[1] == texts[2], "{command}");
-            assert!(texts[0].contains(&format!("usage: laminix {command}")), "{command}");
+            assert!(
+                texts[0].contains(&format!("usage: laminix {command}")),
+                "{command}"
+            );
             assert!(texts[0].contains("Examples"), "{command}");
             let listed = help::OVERVIEW.contains(&format!("laminix {command}"));
             assert!(listed, "{command} is in the overview");

@@ -59,14 +59,19 @@ struct Found {
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 enum TagFound {
-    Unknown { making: Option<Making> },
+    Unknown {
+        making: Option<Making>,
+    },
     Resolved {
         revision: Revision,
         at: Seconds,
         fixed: bool,
         next: Option<Next>,
     },
-    Refused { reason: String, until: Seconds },
+    Refused {
+        reason: String,
+        until: Seconds,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -81,12 +86,23 @@ struct PackageFound {
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 enum PackageState {
-    Ready { name: String },
+    Ready {
+        name: String,
+    },
     Missing,
     Making(Making),
-    NotFound { near: Vec<String> },
-    Refused { reason: String, until: Seconds },
-    Failed { reason: String, log: String, until: Seconds },
+    NotFound {
+        near: Vec<String>,
+    },
+    Refused {
+        reason: String,
+        until: Seconds,
+    },
+    Failed {
+        reason: String,
+        log: String,
+        until: Seconds,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -128,7 +144,8 @@ impl Status {
             let (system, refresh) = (variables.system(), variables.refresh());
             Some((source?, store?, system, refresh))
         })?;
-        let named = Named::parse(&self.image, system, &source).map_err(|problem| Stop::usage(vec![problem]))?;
+        let named =
+            Named::parse(&self.image, system, &source).map_err(|problem| Stop::usage(vec![problem]))?;
         let store = Store::open(&store, variables).await;
         let store = store.map_err(|problem| Stop::usage(vec![problem]))?;
         let found = find(&store, &source, &named).await?;
@@ -256,7 +273,9 @@ impl Found {
     ) {
         let of = |attribute: &str| ready.get(attribute).cloned();
         let attributes = named.image.attributes().iter();
-        let packages: Vec<Package> = attributes.filter_map(|attribute| of(attribute.as_str())).collect();
+        let packages: Vec<Package> = attributes
+            .filter_map(|attribute| of(attribute.as_str()))
+            .collect();
         let base: Vec<Package> = BASE.iter().filter_map(|attribute| of(attribute)).collect();
         let recipe = Recipe {
             source,
@@ -349,7 +368,10 @@ impl TagFound {
                 making: Some(Making { since, phase }),
             } => format!("is being looked up since {}: {phase}", words::ago(*since)),
             Self::Refused { reason, until } => {
-                format!("refused: {reason}; looked up again {} or later", words::ahead(*until))
+                format!(
+                    "refused: {reason}; looked up again {} or later",
+                    words::ahead(*until)
+                )
             }
             Self::Resolved {
                 revision,
@@ -423,9 +445,10 @@ impl PackageState {
         match self {
             Self::Ready { name } => (format!("ready: {name}"), Vec::new()),
             Self::Missing => ("missing".to_owned(), Vec::new()),
-            Self::Making(Making { since, phase }) => {
-                (format!("being made since {}: {phase}", words::ago(*since)), Vec::new())
-            }
+            Self::Making(Making { since, phase }) => (
+                format!("being made since {}: {phase}", words::ago(*since)),
+                Vec::new(),
+            ),
             Self::NotFound { near } if near.is_empty() => ("not in the package set".to_owned(), Vec::new()),
             Self::NotFound { near } => (
                 format!("not in the package set; near it are {}", near.join(", ")),

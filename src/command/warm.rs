@@ -85,7 +85,9 @@ impl Warm {
         let sent = words::count(images.len(), "job");
         match &mut watch {
             None => {
-                terminal::out(&format!("{sent} sent: `laminix status IMAGE` tells what becomes of one"));
+                terminal::out(&format!(
+                    "{sent} sent: `laminix status IMAGE` tells what becomes of one"
+                ));
                 Ok(0)
             }
             Some(watch) => {
@@ -200,7 +202,11 @@ impl Watch {
 
     /// One look at all that is not there yet. Says what is being done.
     async fn look(&mut self) -> Result<Option<String>, Stop> {
-        let named: BTreeSet<TagRef> = self.waiting.iter().map(|image| image.tag_ref(&self.source)).collect();
+        let named: BTreeSet<TagRef> = self
+            .waiting
+            .iter()
+            .map(|image| image.tag_ref(&self.source))
+            .collect();
         let unknown: Vec<TagRef> = named
             .into_iter()
             .filter(|tag| !self.tags.contains_key(tag))
@@ -229,7 +235,8 @@ impl Watch {
         let found = look::read(&self.store, missing.keys().cloned()).await?;
         let time = now();
         for key in found.keys() {
-            if let Some(record) = look::record(&found, key).filter(|record: &PackageRecord| record.is_current(time))
+            if let Some(record) =
+                look::record(&found, key).filter(|record: &PackageRecord| record.is_current(time))
             {
                 self.records.insert(key.clone(), record);
             }
@@ -304,7 +311,8 @@ impl Watch {
 
     /// Ends before the jobs do.
     fn leave(&mut self, why: &str) {
-        self.progress.out(&format!("{}, {} not there yet", self.sum(), self.waiting.len()));
+        self.progress
+            .out(&format!("{}, {} not there yet", self.sum(), self.waiting.len()));
         for image in &self.waiting.clone() {
             self.progress.out(&format!("waiting {image}"));
         }

@@ -37,7 +37,11 @@ async fn an_image_in_the_cache_is_one_read_and_its_tag_another() {
     for method in [Method::GET, Method::HEAD] {
         let fresh = registry.another();
         let (outcome, calls, digest) = count(&fresh, &method, by_tag).await;
-        assert_eq!((outcome, calls), (Outcome::Warm, LOOKS), "{method}, a fresh function");
+        assert_eq!(
+            (outcome, calls),
+            (Outcome::Warm, LOOKS),
+            "{method}, a fresh function"
+        );
         let (outcome, calls, _) = count(&fresh, &method, by_tag).await;
         assert_eq!(
             (outcome, calls),
@@ -62,7 +66,13 @@ async fn what_needs_no_object_calls_nobody() {
     // a URL is signed for one method, so HEAD is answered here, with the size
     let (_, calls, _) = count(&registry.app, &Method::HEAD, &format!("/v2/hello/blobs/{blob}")).await;
     assert_eq!(calls, 1);
-    for target in ["/v2/", "/v2/hello/tags/list", "/v2/_catalog", "/healthz", "/nothing"] {
+    for target in [
+        "/v2/",
+        "/v2/hello/tags/list",
+        "/v2/_catalog",
+        "/healthz",
+        "/nothing",
+    ] {
         assert_eq!(count(&registry.app, &Method::GET, target).await.1, 0, "{target}");
     }
     // names and tags that cannot be are refused before anybody is asked
@@ -103,7 +113,6 @@ async fn a_refusal_writes_nothing() {
     registry.warm().await;
     let record = laminix::record::PackageRecord::NotFound { near: Vec::new() };
     registry.record("nope", &record).await;
-    let (outcome, calls, _) =
-        count(&registry.another(), &Method::GET, "/v2/nope/manifests/latest").await;
+    let (outcome, calls, _) = count(&registry.another(), &Method::GET, "/v2/nope/manifests/latest").await;
     assert_eq!((outcome, calls), (Outcome::Refused, LOOKS + 1 + BASE));
 }

@@ -8,6 +8,7 @@
 
 mod calls;
 mod command;
+mod commands;
 mod fixture;
 mod gcs;
 mod messages;

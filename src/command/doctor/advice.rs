@@ -1,6 +1,7 @@
 //! What to do about an error of a service.
 
 use crate::command::words;
+use crate::registry::error::printable;
 
 /// The words of a service, and what they ask of an operator. The first that is found counts.
 const KNOWN: [(&str, &str); 18] = [
@@ -61,7 +62,7 @@ const KNOWN: [(&str, &str); 18] = [
         "the credentials may not do this: compare their rights with infra/roles.tf",
     ),
     (
-        "no providers in chain provided credentials",
+        "no credentials found",
         "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or give the machine a role",
     ),
     (
@@ -78,8 +79,28 @@ const KNOWN: [(&str, &str); 18] = [
     ),
 ];
 
-/// More of an error than this is a dump of a response.
-const LONGEST: usize = 240;
+/// What stands in the SDK's words between what was tried and why it failed.
+const NOISE: [&str; 6] = [
+    "service error: ",
+    "unhandled error: ",
+    "dispatch failure: ",
+    "other: ",
+    "client error ",
+    "the credential provider was not enabled: ",
+];
+
+/// From here on an error is a dump of itself.
+const DUMPS: [&str; 6] = [
+    " (DispatchFailure(",
+    " (ServiceError(",
+    " (ResponseError(",
+    " (TimeoutError(",
+    " (ConstructionFailure(",
+    " Attempted:",
+];
+
+/// More of an error than this helps nobody, in characters.
+const LONGEST: usize = 200;
 
 /// An error in short, and what to do.
 pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> (String, &'static str) {
@@ -93,11 +114,74 @@ pub(super) fn of_text(text: &str) -> (String, &'static str) {
         "try again in a minute; if it stays, this is what to look for at the service",
         |(_, advice)| advice,
     );
-    let line: Vec<&str> = text.split_whitespace().collect();
-    let line = line.join(" ");
-    let short = match line.char_indices().nth(LONGEST) {
+    (short(text), advice)
+}
+
+/// What a service said, out of what a library made of it.
+fn short(text: &str) -> String {
+    let between = |from: &str, to: &str| {
+        let (_, rest) = text.split_once(from)?;
+        rest.split_once(to).map(|(between, _)| between)
+    };
+    let sdk = between("code: \"", "\"").zip(between("message: \"", "\""));
+    let xml = || between("<Code>", "</Code>").zip(between("<Message>", "</Message>"));
+    let said = match sdk.or_else(xml) {
+        Some((code, message)) => {
+            let tried = text.split(": ").next().unwrap_or_default();
+            format!("{tried}: {message} ({code})")
+        }
+        None => {
+            let end = DUMPS.iter().filter_map(|dump| text.find(dump)).min();
+            let said = &text[..end.unwrap_or(text.len())];
+            NOISE
+                .iter()
+                .fold(said.to_owned(), |said, noise| said.replace(noise, ""))
+        }
+    };
+    let line: Vec<&str> = said.split_whitespace().collect();
+    let line = printable(&line.join(" "));
+    match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
-    };
-    (short, advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_short_and_with_what_to_do() {
+        for (text, short, advice) in [
+            (
+                "the object store refuses get: service error: unhandled error (NoSuchBucket): Error { code: \"NoSuchBucket\", \
+                 message: \"The specified bucket does not exist\", aws_request_id: \"1\" } (ServiceError(ServiceError",
+                "the object store refuses get: The specified bucket does not exist (NoSuchBucket)",
+                "LAMINIX_STORE",
+            ),
+            (
+                "the object store refuses credentials: the credential provider was not enabled: no credentials found in \
+                 chain. Attempted: Environment: not set Profile: connection",
+                "the object store refuses credentials: no credentials found in chain.",
+                "AWS_ACCESS_KEY_ID",
+            ),
+            (
+                "the queue fails at depth: dispatch failure: io error: client error (Connect): tcp connect error: \
+                 Connection refused (os error 111) (DispatchFailure(DispatchFailure {",
+                "the queue fails at depth: io error: (Connect): tcp connect error: Connection refused (os error 111)",
+                "nobody answers",
+            ),
+            (
+                "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message>",
+                "403 Forbidden: Request has expired (AccessDenied)",
+                "may not do this",
+            ),
+            ("odd\u{1b}[31m\nwords", "odd[31m words", "try again"),
+        ] {
+            let (said, what) = of_text(text);
+            assert_eq!(said, short);
+            assert!(what.contains(advice), "{text}: {what}");
+        }
+        assert_eq!(short(&"é".repeat(500)).chars().count(), LONGEST + 1);
+    }
 }

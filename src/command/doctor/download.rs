@@ -16,7 +16,8 @@ use crate::record::{Seconds, now};
 use crate::store::{Place, Store};
 
 /// Always the same, so that there is one such blob in a store, however often it is checked.
-const TEXT: &str = "This small blob is stored and fetched by `laminix doctor`. It may be deleted at any time.\n";
+const TEXT: &str =
+    "This small blob is stored and fetched by `laminix doctor`. It may be deleted at any time.\n";
 
 /// Clocks that NTP keeps are closer than this.
 const OFF: Seconds = 30;
@@ -24,52 +25,67 @@ const OFF: Seconds = 30;
 /// S3 refuses requests beyond a quarter of an hour, and URLs are good for as long.
 const TOO_FAR: Seconds = 14 * 60;
 
-pub(super) async fn check(store: &Store, report: &mut Report) {
+/// Stores a blob and fetches it. Of a store that does not work otherwise only the clock is asked. Says whether it works.
+pub(super) async fn check(store: &Store, works: bool, report: &mut Report) -> bool {
+    match fetched(store, works, report).await {
+        Ok((answer, took)) if works => judge(&answer, took, report),
+        Ok(_) => {}
+        Err((found, advice)) if works => report.failed("download", &found, advice),
+        Err(_) => {}
+    }
+    works
+}
+
+/// What the signed URL of a blob gives out, and how long that took.
+async fn fetched(
+    store: &Store,
+    works: bool,
+    report: &mut Report,
+) -> Result<(Response<Bytes>, Duration), (String, &'static str)> {
     let digest = Digest::of(TEXT.as_bytes());
-    let stored = store.put(&Key::Blob(digest), Bytes::from_static(TEXT.as_bytes())).await;
-    let began = Instant::now();
-    let url = match store.presign(&digest, &Method::GET).await {
-        Ok(url) => url,
-        Err(error) => {
+    if works {
+        let body = Bytes::from_static(TEXT.as_bytes());
+        store.put(&Key::Blob(digest), body).await.map_err(|error| {
             let (short, advice) = advice::of(&error);
-            return report.failed("download", &short, advice);
-        }
-    };
-    let fetched = match store.place() {
+            (format!("a small blob cannot be stored: {short}"), advice)
+        })?;
+    }
+    let url = store.presign(&digest, &Method::GET).await;
+    let url = url.map_err(|error| advice::of(&error))?;
+    let began = Instant::now();
+    let answer = match store.place() {
         // relative: the registry answers its own URLs
         Place::File(files) => {
-            let (head, body) = files.serve(&Method::GET, &url, &HeaderMap::new()).await.into_parts();
+            let (head, body) = files
+                .serve(&Method::GET, &url, &HeaderMap::new())
+                .await
+                .into_parts();
             let body = body.collect().await;
             body.map(|body| Response::from_parts(head, body.to_bytes()))
                 .map_err(|error| error.to_string())
         }
         Place::S3(_) | Place::Gcs(_) => {
-            let fetched = fetch::get(&url).await;
-            clock(fetched.as_ref().ok(), report);
-            fetched
+            let answer = fetch::get(&url).await;
+            if let Ok(answer) = &answer {
+                clock(answer, report);
+            }
+            answer
         }
     };
-    // one that cannot be stored was told already, or is told now
-    if let Err(error) = stored {
-        let (short, advice) = advice::of(&error);
-        return report.failed("download", &format!("a small blob cannot be stored: {short}"), advice);
-    }
-    match fetched {
-        Ok(answer) => judge(&answer, began.elapsed(), report),
-        Err(problem) => {
-            let (short, _) = advice::of_text(&problem);
-            report.failed(
-                "download",
-                &format!("the store's signed URLs cannot be fetched from here: {short}"),
-                "clients are sent to the store's own address: it must be one that they can reach",
-            );
-        }
-    }
+    let took = began.elapsed();
+    let answer = answer.map_err(|problem| {
+        let (short, _) = advice::of_text(&problem);
+        (
+            format!("the store's signed URLs cannot be fetched from here: {short}"),
+            "clients are sent to the store's own address: it must be one that they can reach",
+        )
+    })?;
+    Ok((answer, took))
 }
 
 /// The store's clock, as the `Date` of any answer has it, also of a refusal.
-fn clock(answer: Option<&Response<Bytes>>, report: &mut Report) {
-    let date = answer.and_then(|answer| answer.headers().get(DATE));
+fn clock(answer: &Response<Bytes>, report: &mut Report) {
+    let date = answer.headers().get(DATE);
     let date = date.and_then(|date| DateTime::from_str(date.to_str().ok()?, DateTimeFormat::HttpDate).ok());
     let Some(theirs) = date.and_then(|date| Seconds::try_from(date.secs()).ok()) else {
         return report.warning(

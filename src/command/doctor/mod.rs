@@ -53,11 +53,12 @@ impl Doctor {
             Some(url) => store::check(url, variables, &mut report).await,
             None => None,
         };
-        if let Some(store) = &store {
-            download::check(store, &mut report).await;
-        }
+        let store = match store {
+            Some((store, works)) => download::check(&store, works, &mut report).await.then_some(store),
+            None => None,
+        };
         let queue = match &found.queue {
-            Some(url) => queue::check(url, &mut report).await,
+            Some(url) => queue::check(url, self.worker.is_none(), &mut report).await,
             None => None,
         };
         if let (Some(store), Some(queue), Some(source), Some(time)) =

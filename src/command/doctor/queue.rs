@@ -9,7 +9,8 @@ use crate::queue::{Depth, Queue, QueueError};
 /// A worker that has nothing else to do takes a job at once.
 const LONG: Duration = Duration::from_secs(60);
 
-pub(super) async fn check(url: &str, report: &mut Report) -> Option<Queue> {
+/// Opens the queue and looks into it; `passive` says that no job will be sent to see who takes it.
+pub(super) async fn check(url: &str, passive: bool, report: &mut Report) -> Option<Queue> {
     let queue = match Queue::open(url).await {
         Ok(queue) => queue,
         Err(problem) => {
@@ -34,7 +35,9 @@ pub(super) async fn check(url: &str, report: &mut Report) -> Option<Queue> {
         ),
     );
     dead_letters(&queue, depth, report).await;
-    taken(&queue, depth, report).await;
+    if passive {
+        taken(&queue, depth, report).await;
+    }
     Some(queue)
 }
 
@@ -76,7 +79,9 @@ async fn dead_letters(queue: &Queue, depth: Depth, report: &mut Report) {
     );
     if depth.parked > 0 {
         let advice = match queue {
-            Queue::Spool(_) => "read the `.reason` beside each; move it into `waiting` to try again, or delete it",
+            Queue::Spool(_) => {
+                "read the `.reason` beside each; move it into `waiting` to try again, or delete it"
+            }
             Queue::Sqs(_) => "read the attribute `reason` of each; then redrive them, or purge that queue",
         };
         report.warning(check, &found, advice);
@@ -106,10 +111,16 @@ async fn taken(queue: &Queue, depth: Depth, report: &mut Report) {
         _ if depth.running > 0 => report.ok(check, "one is at work"),
         Some(age) if age > LONG => report.warning(
             check,
-            &format!("a job waits since {}, and none is at work", words::span(age.as_secs())),
+            &format!(
+                "a job waits since {}, and none is at work",
+                words::span(age.as_secs())
+            ),
             advice,
         ),
         _ if depth.waiting > 0 => report.warning(check, "jobs wait, and none is at work", advice),
-        _ => report.ok(check, "nothing waits for one; --worker finds out whether there is one"),
+        _ => report.ok(
+            check,
+            "nothing waits for one; --worker finds out whether there is one",
+        ),
     }
 }

@@ -14,8 +14,8 @@ use crate::store::{Identity, Signer, Store, StoreError};
 /// A warm pull reads twice, one after the other: beyond this, people notice.
 const SLOW: Duration = Duration::from_millis(250);
 
-/// Opens the store and tries it. A store that fails here is still worth asking for its clock, if it could be opened.
-pub(super) async fn check(url: &str, variables: &Lookup<'_>, report: &mut Report) -> Option<Store> {
+/// Opens the store and tries it: the store, and whether it does its part. One that does not can still tell the time.
+pub(super) async fn check(url: &str, variables: &Lookup<'_>, report: &mut Report) -> Option<(Store, bool)> {
     let opened = Store::open(url, variables).await;
     let store = match opened {
         Ok(store) => store,
@@ -25,40 +25,48 @@ pub(super) async fn check(url: &str, variables: &Lookup<'_>, report: &mut Report
             return None;
         }
     };
-    credentials(&store, report).await;
-    match tries(&store).await {
-        Ok(tries) => tell(&tries, report),
+    if !credentials(&store, report).await {
+        return None;
+    }
+    let works = match tries(&store).await {
+        Ok(tries) => {
+            tell(&tries, report);
+            true
+        }
         Err(error) => {
             let (short, advice) = advice::of(&error);
             report.failed("store", &short, advice);
+            false
         }
-    }
-    Some(store)
+    };
+    Some((store, works))
 }
 
-async fn credentials(store: &Store, report: &mut Report) {
+/// Whether there are any.
+async fn credentials(store: &Store, report: &mut Report) -> bool {
     let check = "credentials";
     match store.identity().await {
         Ok(Identity::Files) => report.ok(check, "a directory needs none"),
         Ok(Identity::AccessKey { id, ends: None }) => {
-            report.ok(check, &format!("access key {id}, which does not say when it ends"));
+            report.ok(
+                check,
+                &format!("access key {id}, which does not say when it ends"),
+            );
         }
-        Ok(Identity::AccessKey { id, ends: Some(ends) }) => {
-            match ends.duration_since(SystemTime::now()) {
-                Ok(left) => report.ok(
-                    check,
-                    &format!(
-                        "access key {id}, renewed before it ends in {}",
-                        words::span(left.as_secs())
-                    ),
+        Ok(Identity::AccessKey { id, ends: Some(ends) }) => match ends.duration_since(SystemTime::now()) {
+            Ok(left) => report.ok(
+                check,
+                &format!(
+                    "access key {id}, renewed before it ends in {}",
+                    words::span(left.as_secs())
                 ),
-                Err(_) => report.failed(
-                    check,
-                    &format!("access key {id} has ended"),
-                    "get new credentials, or a role that renews them",
-                ),
-            }
-        }
+            ),
+            Err(_) => report.failed(
+                check,
+                &format!("access key {id} has ended"),
+                "get new credentials, or a role that renews them",
+            ),
+        },
         Ok(Identity::Google(Signer::Own(email))) => {
             report.ok(check, &format!("{email}, with its key at hand"));
         }
@@ -74,8 +82,10 @@ async fn credentials(store: &Store, report: &mut Report) {
         Err(error) => {
             let (short, advice) = advice::of(&error);
             report.failed(check, &short, advice);
+            return false;
         }
     }
+    true
 }
 
 /// What was measured.

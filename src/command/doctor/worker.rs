@@ -112,7 +112,9 @@ async fn answered(
 pub(super) async fn health(address: &str, report: &mut Report) {
     let check = "worker";
     // a worker that listens everywhere listens here
-    let near = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let near = address
+        .replace("0.0.0.0:", "127.0.0.1:")
+        .replace("[::]:", "[::1]:");
     match fetch::get(&format!("http://{near}/healthz")).await {
         Ok(answer) if answer.status() == StatusCode::OK => {
             report.ok(check, &format!("the one at {address} is well"));
