@@ -92,7 +92,7 @@ impl Warm {
             }
             Some(watch) => {
                 watch.progress.note(&format!("{sent} sent"));
-                watch.to_the_end().await
+                watch.until_all_ended().await
             }
         }
     }
@@ -167,7 +167,7 @@ impl Watch {
     }
 
     /// Looks until every image is ready or has failed, time is up, or somebody stops it.
-    async fn to_the_end(&mut self) -> Result<u8, Stop> {
+    async fn until_all_ended(&mut self) -> Result<u8, Stop> {
         let mut stop = std::pin::pin!(crate::server::signal());
         let (mut pause, mut hinted) = (FIRST_LOOK, false);
         loop {

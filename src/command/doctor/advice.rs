@@ -4,7 +4,7 @@ use crate::command::words;
 use crate::registry::error::printable;
 
 /// The words of a service, and what they ask of an operator. The first that is found counts.
-const KNOWN: [(&str, &str); 18] = [
+const KNOWN: [(&str, &str); 22] = [
     (
         "NoSuchBucket",
         "there is no such bucket: check its name and region in LAMINIX_STORE",
@@ -27,6 +27,14 @@ const KNOWN: [(&str, &str); 18] = [
     ),
     (
         "RequestExpired",
+        "the clock of this machine is wrong: set it, and have it kept by NTP",
+    ),
+    (
+        "not valid yet",
+        "the clock of this machine is wrong: set it, and have it kept by NTP",
+    ),
+    (
+        "Request has expired",
         "the clock of this machine is wrong: set it, and have it kept by NTP",
     ),
     (
@@ -68,6 +76,14 @@ const KNOWN: [(&str, &str); 18] = [
     (
         "dns error",
         "its host has no address: check the URL's host and region, and this machine's DNS",
+    ),
+    (
+        "InvalidContentType",
+        "the other side speaks no TLS: it may be http:// that it wants, or another port",
+    ),
+    (
+        "certificate",
+        "its certificate is not trusted here: add its authority to this machine's certificates, or mend its name",
     ),
     (
         "onnect",
@@ -174,7 +190,7 @@ mod tests {
             (
                 "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message>",
                 "403 Forbidden: Request has expired (AccessDenied)",
-                "may not do this",
+                "clock",
             ),
             ("odd\u{1b}[31m\nwords", "odd[31m words", "try again"),
         ] {

@@ -127,7 +127,9 @@ fn judge(answer: &Response<Bytes>, took: Duration, report: &mut Report) {
         );
     }
     let (short, known) = advice::of_text(&format!("{status}: {body}"));
-    let advice = if body.to_ascii_lowercase().contains("expired") {
+    // S3 and MinIO say the first, Google the second
+    let expired = ["Request has expired", "signature expired"];
+    let advice = if expired.iter().any(|words| body.contains(words)) {
         "the URL has expired as soon as it was signed: compare the clocks (the line `clock`)"
     } else {
         known
