@@ -102,6 +102,16 @@ impl<'a> Variables<'a> {
 
     /// What both sides have to know. Values that are missing are noted, and stand for nothing.
     pub fn shared(&mut self) -> Option<Shared> {
+        let (store, queue, source) = (self.store(), self.queue(), self.source());
+        Some(Shared {
+            store: store?,
+            queue: queue?,
+            source: source?,
+        })
+    }
+
+    /// The store's URL.
+    pub fn store(&mut self) -> Option<String> {
         let store = self.get(STORE).or_else(|| {
             let (name, scheme) = match self.get("NIXERY_STORAGE_BACKEND")?.as_str() {
                 "filesystem" => ("STORAGE_PATH", "file"),
@@ -115,21 +125,36 @@ impl<'a> Variables<'a> {
                 "{STORE} is not set: where are the objects? write file:///directory, s3://bucket or gs://bucket"
             ));
         }
+        store
+    }
+
+    /// The queue's URL.
+    pub fn queue(&mut self) -> Option<String> {
         let queue = self.get(QUEUE);
         if queue.is_none() {
             self.problem(format!(
                 "{QUEUE} is not set: where do jobs go? write file:///directory or sqs://host/account/name"
             ));
         }
-        let source = self.source();
-        Some(Shared {
-            store: store?,
-            queue: queue?,
-            source: source?,
+        queue
+    }
+
+    /// The system of a name that asks for none.
+    pub fn system(&mut self) -> System {
+        self.read(SYSTEM, System::Amd64, |text| match text {
+            "x86_64-linux" => Ok(System::Amd64),
+            "aarch64-linux" => Ok(System::Arm64),
+            other => Err(format!("`{other}` is neither x86_64-linux nor aarch64-linux")),
         })
     }
 
-    fn source(&mut self) -> Option<Source> {
+    /// The age from which a tag is looked up anew.
+    pub fn refresh(&mut self) -> Duration {
+        self.read(REFRESH, Duration::from_secs(6 * 3600), duration)
+    }
+
+    /// The package set.
+    pub fn source(&mut self) -> Option<Source> {
         let nixery = [
             ("NIXERY_CHANNEL", "channel:"),
             ("NIXERY_PKGS_REPO", "git+"),
@@ -189,12 +214,8 @@ impl Config {
             text.parse()
                 .map_err(|_| format!("`{text}` is no address and port"))
         });
-        let system = variables.read(SYSTEM, System::Amd64, |text| match text {
-            "x86_64-linux" => Ok(System::Amd64),
-            "aarch64-linux" => Ok(System::Arm64),
-            other => Err(format!("`{other}` is neither x86_64-linux nor aarch64-linux")),
-        });
-        let refresh = variables.read(REFRESH, Duration::from_secs(6 * 3600), duration);
+        let system = variables.system();
+        let refresh = variables.refresh();
         let hop = variables.read(HOP, Duration::from_secs(25), duration);
         let hops = variables.read(HOPS, 8, |text| {
             text.parse().map_err(|_| format!("`{text}` is no number"))

@@ -10,7 +10,12 @@ const LOG: &str = "LAMINIX_LOG";
 
 /// Starts logging to stderr: for people, or as JSON on Lambda and where `LAMINIX_LOG_FORMAT` is `json`.
 pub fn init() {
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    init_at("info");
+}
+
+/// The same, with what is logged where nobody chooses.
+pub fn init_at(level: &str) {
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use laminix::command::{Command, USAGE};
 use laminix::config::{Config, environment};
 use laminix::lambda;
 use laminix::queue::Queue;
@@ -9,36 +10,24 @@ use laminix::registry::App;
 use laminix::server;
 use laminix::store::Store;
 
-const HELP: &str = "\
-laminix: a container registry whose images are made on demand from Nix packages
-
-usage: laminix [serve]      answer requests on LAMINIX_LISTEN
-       laminix --help
-       laminix --version
-
-LAMINIX_STORE, LAMINIX_QUEUE and LAMINIX_SOURCE say where objects, jobs and packages are.
-";
-
-/// The exit code for wrong use or configuration (sysexits.h).
-const USAGE: u8 = 64;
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    laminix::log::init();
-    let command = std::env::args().nth(1);
-    let done = match command.as_deref() {
-        None | Some("serve") => serve().await,
-        Some("--help" | "-h" | "help") => {
-            print!("{HELP}");
-            Ok(())
+    let arguments = std::env::args_os().skip(1);
+    let arguments: Vec<String> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    match Command::parse(&arguments) {
+        Ok(Command::Serve) => {
+            laminix::log::init();
+            laminix::log::exit(serve().await, USAGE)
         }
-        Some("--version" | "-V") => {
-            println!("laminix {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+        Ok(command) => {
+            // it says itself what there is to say
+            laminix::log::init_at("error");
+            command.run(&environment).await
         }
-        Some(_) => Err(vec![HELP.to_owned()]),
-    };
-    laminix::log::exit(done, USAGE)
+        Err(problem) => laminix::log::exit(Err(vec![problem]), USAGE),
+    }
 }
 
 async fn serve() -> Result<(), Vec<String>> {

@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Claims are looked after this often: whether somebody still stands behind them.
 const RECLAIM: Duration = Duration::from_secs(10);
 
+/// The phase of what was asked for, and that no worker has begun.
+pub(crate) const WAITING: &str = "waiting for a builder";
+
 /// Whoever was first to claim has this many seconds to claim the rest of what is missing.
 const HEAD_START: Seconds = 3;
 
@@ -261,7 +264,7 @@ impl Signed {
         let claim = Claim {
             since: now(),
             seen: now(),
-            phase: "waiting for a builder".to_owned(),
+            phase: WAITING.to_owned(),
         };
         // keys that nobody else has
         let by = [RandomState::new(), RandomState::new()]

@@ -17,7 +17,7 @@ use laminix::store::Store;
 use tracing::info;
 
 use crate::carry::Carrier;
-use crate::claims::Progress;
+use crate::claims::{self, Progress};
 use crate::closure::closure;
 use crate::collect::{Collector, Hold};
 use crate::evaluate::{Derivation, Evaluated, Evaluation};
@@ -131,12 +131,13 @@ impl Workshop {
                 }
                 let attributes: Vec<_> = attributes.into_iter().collect();
                 // for those who pull now, and for those who pull when the tag has moved
-                self.build(&named.now, image.system(), &attributes, progress)
+                self.build_claimed(&named.now, image.system(), &attributes, progress)
                     .await?;
                 let Some(next) = named.next else {
                     return Ok(None);
                 };
-                self.build(&next, image.system(), &attributes, progress).await?;
+                self.build_claimed(&next, image.system(), &attributes, progress)
+                    .await?;
                 Ok(Some(tag.clone()))
             }
         }
@@ -227,6 +228,34 @@ impl Workshop {
             .store
             .put(&Key::Source(tag), serde_json::to_vec(record)?.into())
             .await?)
+    }
+
+    /// Builds what nobody has claimed yet, because which packages it is was not known before: whoever wants one of them
+    /// meanwhile waits for this job, sends no other, and can be told how far it is.
+    async fn build_claimed(
+        &self,
+        revision: &Revision,
+        system: System,
+        attributes: &[Attribute],
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let mut subjects = Vec::new();
+        for attribute in attributes {
+            let package = self.package(revision, system, attribute);
+            if !self.is_recorded(&package).await? {
+                subjects.push(Subject::Package(package));
+            }
+        }
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        let built = tokio::select! {
+            built = self.build(revision, system, attributes, progress) => built,
+            never = claims::keep(&self.store, &subjects, progress) => never,
+        };
+        // also when it failed: the next attempt claims them again, and until then others may ask for them
+        claims::release(&self.store, &subjects).await;
+        built
     }
 
     pub(crate) async fn build(

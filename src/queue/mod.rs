@@ -54,6 +54,15 @@ pub struct Depth {
     pub parked: usize,
 }
 
+/// What becomes of a message whose workers die without a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// Where it is put aside: a directory, or a queue's URL.
+    pub to: String,
+    /// After so many deliveries.
+    pub after: u32,
+}
+
 /// A queue, by kind.
 #[derive(Debug, Clone)]
 pub enum Queue {
@@ -171,6 +180,28 @@ impl Queue {
         match self {
             Self::Spool(queue) => queue.depth().await,
             Self::Sqs(queue) => Box::pin(queue.depth()).await,
+        }
+    }
+
+    /// What becomes of messages that nobody settles; `None` where they come again for ever.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn redrive(&self) -> Result<Option<Redrive>, QueueError> {
+        match self {
+            Self::Spool(queue) => Ok(Some(queue.redrive())),
+            Self::Sqs(queue) => Box::pin(queue.redrive()).await,
+        }
+    }
+
+    /// How long the oldest message waits. SQS tells that to CloudWatch alone, so there it is `None`, as for an empty queue.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn oldest(&self) -> Result<Option<Duration>, QueueError> {
+        match self {
+            Self::Spool(queue) => queue.oldest().await,
+            Self::Sqs(_) => Ok(None),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Delivery, Depth, Queue, QueueError, Receipt as AnyReceipt};
+use super::{Delivery, Depth, Queue, QueueError, Receipt as AnyReceipt, Redrive};
 use crate::job::Job;
 
 /// How often a receiver that waits looks again.
@@ -184,6 +184,25 @@ impl SpoolQueue {
                     .filter(|name| !name.ends_with(".reason"))
                     .count(),
             })
+        })
+        .await
+    }
+
+    pub(super) fn redrive(&self) -> Redrive {
+        Redrive {
+            to: self.0.root.join("parked").display().to_string(),
+            after: Queue::ATTEMPTS,
+        }
+    }
+
+    pub(super) async fn oldest(&self) -> Result<Option<Duration>, QueueError> {
+        self.blocking("depth", |inner| {
+            // a file that was moved in by hand has any name, so its own time counts
+            let times = inner.names("waiting")?.into_iter().filter_map(|name| {
+                let written = fs::metadata(inner.root.join("waiting").join(name)).ok()?;
+                written.modified().ok()
+            });
+            Ok(times.min().map(|oldest| oldest.elapsed().unwrap_or_default()))
         })
         .await
     }

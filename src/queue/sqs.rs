@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tracing::error;
 
-use super::{Delivery, Depth, Queue, QueueError, Receipt as AnyReceipt};
+use super::{Delivery, Depth, Queue, QueueError, Receipt as AnyReceipt, Redrive};
 use crate::address::Address;
 use crate::aws::{self, ATTEMPT, Access};
 use crate::job::Job;
@@ -253,31 +253,30 @@ impl SqsQueue {
 
     /// The dead-letter queue's URL, if there is such a queue; asked once.
     async fn parked(&self) -> Result<Option<&String>, QueueError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Redrive {
-            dead_letter_target_arn: String,
-        }
-        let found = self.parked.get_or_try_init(|| async {
-            let own = self.attributes(&self.place.url).await?;
-            let policy = own
-                .get(&QueueAttributeName::RedrivePolicy)
-                .filter(|policy| !policy.is_empty());
-            let Some(policy) = policy else {
-                return Ok(None);
-            };
-            let redrive: Redrive =
-                serde_json::from_str(policy).map_err(|error| QueueError("depth", error.into()))?;
-            // arn:aws:sqs:region:account:name; a dead-letter queue is of the same account and region
-            let name = redrive
-                .dead_letter_target_arn
-                .rsplit(':')
-                .next()
-                .unwrap_or_default();
-            let place = self.place.url.rsplit_once('/').map_or("", |(place, _)| place);
-            Ok(Some(format!("{place}/{name}")))
-        });
+        let found = self
+            .parked
+            .get_or_try_init(|| async { Ok(self.redrive().await?.map(|redrive| redrive.to)) });
         found.await.map(Option::as_ref)
+    }
+
+    /// The queue's redrive policy, asked anew.
+    pub(super) async fn redrive(&self) -> Result<Option<Redrive>, QueueError> {
+        let own = self.attributes(&self.place.url).await?;
+        let policy = own
+            .get(&QueueAttributeName::RedrivePolicy)
+            .filter(|policy| !policy.is_empty());
+        let Some(policy) = policy else {
+            return Ok(None);
+        };
+        let policy: Policy =
+            serde_json::from_str(policy).map_err(|error| QueueError("depth", error.into()))?;
+        // arn:aws:sqs:region:account:name; a dead-letter queue is of the same account and region
+        let name = policy.dead_letter_target_arn.rsplit(':').next();
+        let place = self.place.url.rsplit_once('/').map_or("", |(place, _)| place);
+        Ok(Some(Redrive {
+            to: format!("{place}/{}", name.unwrap_or_default()),
+            after: policy.max_receive_count.number(),
+        }))
     }
 
     async fn attributes(&self, url: &str) -> Result<Attributes, QueueError> {
@@ -291,6 +290,31 @@ impl SqsQueue {
             .await
             .map_err(|error| QueueError("depth", aws::told(error)))?;
         Ok(answer.attributes.unwrap_or_default())
+    }
+}
+
+/// A redrive policy, as the queue's attribute has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Policy {
+    dead_letter_target_arn: String,
+    max_receive_count: Count,
+}
+
+/// SQS takes it both ways, and gives it back as it was set.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Count {
+    Number(u32),
+    Text(String),
+}
+
+impl Count {
+    fn number(&self) -> u32 {
+        match self {
+            Self::Number(number) => *number,
+            Self::Text(text) => text.parse().unwrap_or(0),
+        }
     }
 }
 

@@ -178,7 +178,7 @@ impl Error {
 }
 
 /// Messages end in terminals, and parts of them come from package sets and logs.
-fn printable(message: &str) -> String {
+pub(crate) fn printable(message: &str) -> String {
     let kept = message
         .chars()
         .filter(|&c| c == '\n' || c == '\t' || !(c.is_control() || is_invisible(c)));

@@ -1,4 +1,23 @@
 //! The registry: one answer for every request, one file for every kind of answer.
+//!
+//! ## What a request costs
+//!
+//! Calls of the object store, counted by `src/tests/calls.rs` through [`Report::store_calls`]. HEAD of a
+//! manifest costs what GET does.
+//!
+//! | request | reads | writes |
+//! |---|---|---|
+//! | `/v2/`, tags, the catalog, a name that cannot be | 0 | 0 |
+//! | a blob: a redirect, which is signed here | 0 | 0 |
+//! | a manifest by digest | 1 | 0 |
+//! | a manifest by tag, in the cache | 2: the tag, the image | 0 |
+//! | the same within 5 s of another pull of the tag | 1: the image | 0 |
+//! | a combination of N known packages that nobody asked for before | 2 + N + the base's up to 4 | at most 5: root layer, config, two manifests, the image |
+//! | a package that the set has not, or that failed | the same | 0 |
+//!
+//! HEAD of a blob is answered here, and asks for the size: 1 read. A manifest that has to be waited for reads what is missing of
+//! its records again and again, and its claims: see [`crate::wait`]. A tag that is old adds a read and a write of a claim, and
+//! a job, after the answer.
 
 mod blob;
 pub mod error;

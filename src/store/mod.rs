@@ -6,6 +6,7 @@
 
 pub mod file;
 pub mod gcs;
+mod identity;
 mod presign;
 pub mod s3;
 mod serve;
@@ -22,6 +23,7 @@ use crate::record::Seconds;
 
 use self::file::FileStore;
 use self::gcs::GcsStore;
+pub use self::identity::{Identity, Signer};
 pub use self::presign::PREFIX;
 use self::s3::S3Store;
 

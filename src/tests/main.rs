@@ -6,7 +6,9 @@
     reason = "what fails here fails a test"
 )]
 
+mod calls;
 mod command;
+mod commands;
 mod faults;
 mod fixture;
 mod gcs;

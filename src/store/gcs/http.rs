@@ -11,17 +11,14 @@ use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
 use super::fault::Fault;
-use super::key::provider;
 use crate::body::Body;
-
-const CONNECT: Duration = Duration::from_secs(3);
+use crate::connector::connector;
 
 /// Idle connections are closed before Google's side does it. A function that was frozen finds its own gone, and hyper
 /// takes another one for a request of which nothing was sent yet.
@@ -34,28 +31,10 @@ pub(super) struct Http(hyper_util::client::legacy::Client<HttpsConnector<HttpCon
 impl Http {
     /// With the certificates of this machine, or, where everything goes in the clear, without any.
     pub(super) fn new(secure: bool) -> Result<Self, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("TLS cannot be used: {error}");
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&error))?;
-        let config = if secure {
-            config.with_native_roots().map_err(|error| wrong(&error))?
-        } else {
-            config.with_root_certificates(RootCertStore::empty())
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
         let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .build(connector);
+            .build(connector(secure)?);
         Ok(Self(client))
     }
 

@@ -1,12 +1,13 @@
 //! The RSA key of a service account, which signs URLs and tokens.
 
 use std::fmt;
-use std::sync::Arc;
 
 use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::Signer;
+
+use crate::connector::provider;
 
 /// A service account with its private key.
 pub(super) struct Account {
@@ -55,9 +56,4 @@ impl Account {
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         self.signer.sign(message)
     }
-}
-
-/// The crypto library behind TLS, which has RSA signatures too.
-pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }

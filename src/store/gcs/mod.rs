@@ -29,7 +29,7 @@
 //!
 //! The crypto library is ring: the worker has it already, a binary with aws-sdk-s3 and this store is 2 MB smaller with it (9.7
 //! in place of 11.8), and aws-lc-rs gathers entropy from the processor's jitter when it starts. All of it is behind one
-//! function in `key.rs`.
+//! function in `src/connector.rs`.
 //!
 //! [`Store::intact`]: crate::store::Store::intact
 //! [`Store::create`]: crate::store::Store::create
@@ -73,6 +73,7 @@ use self::retry::Patience;
 use self::sign::Unsigned;
 use self::token::Tokens;
 use super::StoreError;
+use super::identity::Signer;
 use super::presign::LIFE;
 use crate::digest::Digest;
 use crate::key::{Key, Prefix};
@@ -224,6 +225,15 @@ impl GcsStore {
                 }
             },
             Some(_) | None => Ok(false),
+        }
+    }
+
+    /// Who signs URLs, without anything secret.
+    pub(super) fn signer(&self) -> Signer {
+        match &self.0.signing {
+            Signing::Local(account) => Signer::Own(account.email.clone()),
+            Signing::Remote(email) => Signer::Remote(email.clone()),
+            Signing::Public => Signer::Nobody,
         }
     }
 

@@ -81,7 +81,7 @@ mod tests {
     use rustls::pki_types::pem::PemObject as _;
     use serde::Deserialize;
 
-    use super::super::key::{Account, provider};
+    use super::super::key::Account;
     use super::*;
     use crate::digest::Digest;
 
@@ -148,7 +148,7 @@ mod tests {
         let info = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).unwrap();
         // RFC 5280, section 4.1: behind 24 bytes that say RSA, with 2048 bits, is the key itself
         let key = &info[24..];
-        let algorithms = provider().signature_verification_algorithms;
+        let algorithms = crate::connector::provider().signature_verification_algorithms;
         let (_, rsa) = algorithms
             .mapping
             .iter()

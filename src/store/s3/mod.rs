@@ -16,7 +16,7 @@ mod bucket;
 mod presign;
 mod transfer;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
@@ -63,6 +63,13 @@ impl S3Store {
             credentials: service.credentials,
             bucket,
         })
+    }
+
+    /// The access key that requests are signed with now, and when it ends, if it says so.
+    pub(super) async fn access_key(&self) -> Result<(String, Option<SystemTime>), StoreError> {
+        let credentials = self.credentials.credentials().await;
+        let credentials = credentials.map_err(|error| StoreError::Refused("credentials", error.into()))?;
+        Ok((credentials.access_key_id().to_owned(), credentials.expiry()))
     }
 
     fn object(&self, key: &Key) -> String {
