@@ -87,6 +87,19 @@ struct Counts {
     queue_answered: Option<Instant>,
 }
 
+/// What the meters tell of the machine, and what others know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Machine<'a> {
+    /// Bytes of layers that were packed.
+    pub packed: u64,
+    /// Free bytes of the Nix store's disk.
+    pub free: Option<u64>,
+    /// The version of Nix.
+    pub nix: &'a str,
+    /// Whether a build was seen not to see this machine.
+    pub sandboxed: bool,
+}
+
 /// What a worker counts. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Meters(Arc<Mutex<Counts>>);
@@ -133,9 +146,9 @@ impl Meters {
         self.lock().draining = true;
     }
 
-    /// All of it, with what is measured elsewhere: bytes of layers packed, and free bytes of the Nix store's disk.
+    /// All of it, with what is known elsewhere.
     #[must_use]
-    pub fn text(&self, packed: u64, free: Option<u64>) -> String {
+    pub fn text(&self, machine: &Machine<'_>) -> String {
         let counts = self.lock();
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, lines: &[(String, String)]| {
@@ -178,9 +191,20 @@ impl Meters {
             "laminix_packed_bytes_total",
             "counter",
             "Bytes of layers that were packed.",
-            &one(packed),
+            &one(machine.packed),
         );
-        let free: Vec<_> = free
+        let nix = format!(
+            "{{version=\"{}\",sandboxed=\"{}\"}}",
+            machine.nix, machine.sandboxed
+        );
+        family(
+            "laminix_nix_info",
+            "gauge",
+            "1, for the Nix that was found when the worker started.",
+            &[(nix, "1".to_owned())],
+        );
+        let free: Vec<_> = machine
+            .free
             .map(|free| (String::new(), free.to_string()))
             .into_iter()
             .collect();
@@ -267,16 +291,26 @@ mod tests {
     fn a_job_is_counted_however_it_ends() {
         let (meters, progress) = (Meters::default(), Progress::new());
         let running = meters.begin(Kind::Build, &progress);
-        assert!(meters.text(0, None).contains("\nlaminix_jobs_running 1\n"));
+        assert!(
+            meters
+                .text(&Machine::default())
+                .contains("\nlaminix_jobs_running 1\n")
+        );
         running.end(Outcome::Done);
         drop(meters.begin(Kind::Build, &progress));
-        let text = meters.text(7, Some(9));
+        let text = meters.text(&Machine {
+            packed: 7,
+            free: Some(9),
+            nix: "2.8.0",
+            sandboxed: true,
+        });
         for line in [
             "laminix_jobs_running 0",
             "laminix_jobs_total{kind=\"build\",outcome=\"done\"} 1",
             "laminix_jobs_total{kind=\"build\",outcome=\"returned\"} 1",
             "laminix_job_seconds_count{kind=\"build\"} 2",
             "laminix_packed_bytes_total 7",
+            "laminix_nix_info{version=\"2.8.0\",sandboxed=\"true\"} 1",
             "laminix_nix_store_free_bytes 9",
             "laminix_draining 0",
         ] {

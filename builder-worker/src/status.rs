@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::job::Workshop;
-use crate::meters::Meters;
+use crate::meters::{Machine, Meters};
 
 /// A queue that has not answered for this long is out of reach: a look takes 20 s, a heartbeat comes every 10 s.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -65,9 +65,13 @@ impl Status {
                 Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
             },
             "/metrics" => {
-                let free = self.workshop.collector.free().ok();
-                let packed = self.workshop.packer.packed();
-                (StatusCode::OK, self.meters.text(packed, free))
+                let machine = Machine {
+                    packed: self.workshop.packer.packed(),
+                    free: self.workshop.collector.free().ok(),
+                    nix: self.workshop.nix.version(),
+                    sandboxed: self.workshop.nix.sandboxed(),
+                };
+                (StatusCode::OK, self.meters.text(&machine))
             }
             _ => (StatusCode::NOT_FOUND, String::new()),
         };

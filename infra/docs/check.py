@@ -108,7 +108,7 @@ def default_of_page(text):
 
 
 def defaults(named):
-    reads = re.compile(r'variables\.read\(\s*("?\w+"?),\s*(.+?),\s*(?:\||duration\b|bytes\b|url\b)', re.S)
+    reads = re.compile(r'(?:variables|self)\.read\(\s*("?\w+"?),\s*(.+?),\s*(?:\||duration\b|bytes\b|url\b)', re.S)
     for file in ("src/config.rs", "builder-worker/src/config.rs"):
         code = read(file).split("\n#[cfg(test)]\nmod ")[0]
         constants = dict(re.findall(r'pub const (\w+): &str = "(\w+)";', code))

@@ -2,10 +2,10 @@
 
 /// In one look.
 pub(super) const USAGE: &str = "\
-usage: laminix [serve]                     answer requests
-       laminix warm IMAGE… [--wait]        make images ready before anybody pulls
-       laminix status IMAGE [--json]       what is known of an image
-       laminix doctor [--worker]           check that everything is as it should be
+usage: laminix [serve]                  answer requests
+       laminix warm IMAGE… [--wait]     make images ready before anybody pulls
+       laminix status IMAGE [--json]    what is known of an image
+       laminix doctor [--worker]        check that everything is as it should be
        laminix help [COMMAND]
        laminix --version
 ";
@@ -14,10 +14,10 @@ usage: laminix [serve]                     answer requests
 pub(super) const OVERVIEW: &str = "\
 laminix: a container registry whose images are made on demand from Nix packages
 
-usage: laminix [serve]                     answer requests
-       laminix warm IMAGE… [--wait]        make images ready before anybody pulls
-       laminix status IMAGE [--json]       what is known of an image
-       laminix doctor [--worker]           check that everything is as it should be
+usage: laminix [serve]                  answer requests
+       laminix warm IMAGE… [--wait]     make images ready before anybody pulls
+       laminix status IMAGE [--json]    what is known of an image
+       laminix doctor [--worker]        check that everything is as it should be
        laminix help [COMMAND]
        laminix --version
 
@@ -33,7 +33,7 @@ Three variables say where everything is; all commands need them:
 Examples
 
   laminix doctor                           is it set up as it should be?
-  laminix warm shell/git --wait            make an image ready, and see it happen
+  laminix warm shell/git --wait            make it ready, and see it happen
   laminix status shell/git                 what would a pull of it do now?
 
 Exit codes: 0 done; 1 something that was asked for failed; 64 wrong use or
@@ -83,7 +83,7 @@ image is made of. What is ready already costs nothing. A tag that is about to
 move is made ready at both ends.
 
   IMAGE         shell/git, or shell/git:nixos-26.05; `latest` if it has no tag
-  --file LIST   a file with an image on each line; # begins a comment; - is stdin
+  --file LIST   a file, an image on each line; # begins a comment; - is stdin
   --wait        stay until every image is ready or has failed, and tell of each
   --for TIME    wait so long at most: 90s, 30m, 2h; without it 2h
 
@@ -147,7 +147,8 @@ about what is wrong:
 - clock: this machine's against the store's;
 - download: a small blob is stored, and fetched by a signed URL as clients do;
 - queue: how many jobs wait, run, and were given up; where those go;
-- worker: whether one is at work.
+- worker: whether one is at work;
+- nix: its version, whether builds are sandboxed, how much its disk has free.
 
   --worker      sends a harmless job (look up what `latest` names), and waits
                 until a worker has done it
@@ -155,7 +156,7 @@ about what is wrong:
 
 It is for the machine and the role that it runs on: run it where the function
 or the worker runs, to see what they see. Where LAMINIX_STATUS is set, as it is
-for a worker, that address is asked too.
+for a worker, the worker of that address tells of itself, and of its Nix.
 
 Exit codes: 0 nothing FAILED, though there may be warnings; 1 something did.
 

@@ -517,12 +517,33 @@ async fn doctor_asks_a_worker() {
 #[tokio::test]
 async fn doctor_asks_the_worker_of_this_machine() {
     let registry = Registry::new().await;
-    for (status, grade) in [(200, "ok       worker"), (503, "FAILED   worker")] {
+    for (status, sandboxed, grade, nix) in [
+        (
+            200,
+            true,
+            "ok       worker",
+            "ok       nix            2.8.0, builds are sandboxed, its disk has 9.0 GB free",
+        ),
+        (
+            200,
+            false,
+            "ok       worker",
+            "warning  nix            2.8.0, builds are not sandboxed",
+        ),
+        (503, true, "FAILED   worker", ""),
+    ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let answer = move |_, uri: http::Uri, _| async move {
-            assert_eq!(uri.path(), "/healthz");
-            let mut answer = http::Response::new(laminix::body::Body::from("the queue is silent\n"));
+            let metrics = format!(
+                "# TYPE laminix_nix_info gauge\nlaminix_nix_info{{version=\"2.8.0\",sandboxed=\"{sandboxed}\"}} 1\n"
+            );
+            let text = match uri.path() {
+                "/healthz" => "the queue is silent\n".to_owned(),
+                "/metrics" => metrics + "laminix_nix_store_free_bytes 9000000000\n",
+                other => panic!("{other}"),
+            };
+            let mut answer = http::Response::new(laminix::body::Body::from(text));
             *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
             answer
         };
@@ -536,7 +557,7 @@ async fn doctor_asks_the_worker_of_this_machine() {
             .spawn();
         let (_, out, _) = end(child.unwrap()).await;
         let line = format!("{grade}         the one at {address}");
-        assert!(out.contains(&line), "{line}:\n{out}");
+        assert!(out.contains(&line) && out.contains(nix), "{line}, {nix}:\n{out}");
         assert_eq!(out.contains("the queue is silent"), status == 503, "{out}");
         server.abort();
     }

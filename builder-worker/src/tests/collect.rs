@@ -6,7 +6,7 @@ use std::time::Duration;
 use laminix::record::StorePath;
 use laminix_builder::collect::Collector;
 use laminix_builder::evaluate::Derivation;
-use laminix_builder::meters::Meters;
+use laminix_builder::meters::{Machine, Meters};
 use laminix_builder::process::Run;
 use laminix_builder::source::{ChannelHosts, Patterns, Resolver};
 
@@ -114,7 +114,7 @@ async fn inside_what_a_job_has_realised() {
     for path in &closure {
         assert!(fs::exists(path.as_str()).unwrap(), "{path} was collected");
     }
-    let text = place.meters.text(0, None);
+    let text = place.meters.text(&Machine::default());
     assert!(text.contains("\nlaminix_gc_runs_total 1\n"), "{text}");
     let freed = text
         .lines()

@@ -33,7 +33,9 @@ async fn stopped(shop: &Shop, attribute: &str, time: &str, drain: Duration, twic
         let began = Instant::now();
         stop.send(()).await.unwrap();
         until("it drains", async || {
-            meters.text(0, None).contains("laminix_draining 1")
+            meters
+                .text(&laminix_builder::meters::Machine::default())
+                .contains("laminix_draining 1")
         })
         .await;
         // nobody takes this any more

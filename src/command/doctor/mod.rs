@@ -66,8 +66,13 @@ impl Doctor {
         {
             worker::ask(store, queue, source, time, &mut report).await;
         }
-        if let Some(address) = &found.status {
-            worker::health(address, &mut report).await;
+        match &found.status {
+            Some(address) => worker::health(address, &mut report).await,
+            None => Report::line(
+                "unseen",
+                "nix",
+                "it is where workers are: run doctor there, with the worker's variables",
+            ),
         }
         report.end()
     }

@@ -16,6 +16,10 @@ use crate::record::{SourceRecord, now};
 use crate::source::Source;
 use crate::store::{Store, StoreError};
 
+/// The worker's metrics that tell of Nix.
+const NIX: &str = "laminix_nix_info";
+const FREE: &str = "laminix_nix_store_free_bytes";
+
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Sends a job that does no harm, and waits until it is done: `latest` is looked up anew.
@@ -108,7 +112,7 @@ async fn answered(
     Ok(None)
 }
 
-/// Asks the worker of this machine how it is.
+/// Asks the worker of this machine how it is, and what Nix it has.
 pub(super) async fn health(address: &str, report: &mut Report) {
     let check = "worker";
     // a worker that listens everywhere listens here
@@ -118,6 +122,7 @@ pub(super) async fn health(address: &str, report: &mut Report) {
     match fetch::get(&format!("http://{near}/healthz")).await {
         Ok(answer) if answer.status() == StatusCode::OK => {
             report.ok(check, &format!("the one at {address} is well"));
+            nix(&near, report).await;
         }
         Ok(answer) => {
             let says = String::from_utf8_lossy(answer.body());
@@ -132,5 +137,37 @@ pub(super) async fn health(address: &str, report: &mut Report) {
             &format!("nothing answers at {address} (LAMINIX_STATUS): {problem}"),
             "is it running? systemctl status laminix-builder",
         ),
+    }
+}
+
+/// A worker has tried its Nix before it takes jobs, and tells what it found.
+async fn nix(address: &str, report: &mut Report) {
+    let metrics = fetch::get(&format!("http://{address}/metrics")).await;
+    let text = metrics.map(|answer| String::from_utf8_lossy(answer.body()).into_owned());
+    let text = text.unwrap_or_default();
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let label = |name: &str| {
+        let (_, behind) = line(NIX)?.split_once(&format!("{name}=\""))?;
+        Some(behind.split_once('"')?.0)
+    };
+    let Some(version) = label("version") else {
+        return report.warning(
+            "nix",
+            &format!("the worker does not tell which it has ({NIX} at {address}/metrics)"),
+            "is it as new as this program?",
+        );
+    };
+    let free = line(FREE).and_then(|free| free.trim().parse().ok());
+    let free = free.map_or(String::new(), |free| {
+        format!(", its disk has {} free", words::bytes(free))
+    });
+    if label("sandboxed") == Some("true") {
+        report.ok("nix", &format!("{version}, builds are sandboxed{free}"));
+    } else {
+        report.warning(
+            "nix",
+            &format!("{version}, builds are not sandboxed{free}"),
+            "what builds see of the machine gets into images: let Nix use its sandbox",
+        );
     }
 }
