@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cold starts of the function: its binary behind Lambda's runtime interface, the store behind some latency.
 
-usage: cold-starts.py BINARY IMAGE STORE-ENDPOINT [--starts 20] [--latency 10]
+usage: cold-starts.py BINARY IMAGE STORE-ENDPOINT PACKAGE… [--starts 20] [--latency 10]
 
 The environment holds the function's variables. STORE-ENDPOINT (host:port) is replaced in LAMINIX_STORE by a proxy that
 holds back every connection and every request by the latency, in milliseconds. Prints medians and maxima of
@@ -9,6 +9,7 @@ holds back every connection and every request by the latency, in milliseconds. P
   init     from the start of the process until it asks for its first event
   first    the first request: the manifest of IMAGE, by tag
   second   the same again
+  compose  an image of two of the PACKAGEs that nobody asked for before
   blob     a blob's redirect
   memory   the most that the process had in memory
 """
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import http.client
 import http.server
+import itertools
 import json
 import os
 import re
@@ -164,6 +166,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("image")
     parser.add_argument("endpoint")
+    parser.add_argument("packages", nargs="+")
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--latency", type=float, default=10)
     options = parser.parse_args()
@@ -172,8 +175,14 @@ def main():
     environment = os.environ | {"LAMINIX_STORE": store}
     manifest = f"/v2/{options.image}/manifests/latest"
     blob = "/v2/x/blobs/sha256:" + "0" * 64
-    runs = [start(options.binary, environment, [manifest, manifest, blob]) for _ in range(options.starts)]
-    for name, unit, values in zip(["init", "first", "second", "blob", "memory"], ["ms"] * 4 + ["MB"], zip(*runs)):
+    pairs = list(itertools.combinations(options.packages, 2))
+    if len(pairs) < options.starts:
+        raise SystemExit(f"{options.starts} starts need as many pairs of packages, and there are {len(pairs)}")
+    runs = [
+        start(options.binary, environment, [manifest, manifest, f"/v2/{one}/{other}/manifests/latest", blob])
+        for one, other in pairs[:options.starts]
+    ]
+    for name, unit, values in zip(["init", "first", "second", "compose", "blob", "memory"], ["ms"] * 5 + ["MB"], zip(*runs)):
         print(f"{name:8} median {statistics.median(values):7.1f} {unit}   max {max(values):7.1f} {unit}")
 
 

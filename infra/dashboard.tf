@@ -4,7 +4,7 @@ locals {
   # a row of the page is a list of [title, unit of the axis, statistic, metrics]
   dashboard_rows = [
     [
-      ["Pulls by outcome", "per minute", "Sum", [for name in ["Warm", "Composed", "Waited", "Failed"] :
+      ["Pulls by outcome", "per minute", "Sum", [for name in ["Warm", "Composed", "Waited", "Refused", "Failed"] :
       ["Laminix", name, "Function", var.name]]],
       ["Time of an answer", "ms", "p99", [
         ["Laminix", "Duration", "Function", var.name, { stat = "p50", label = "Duration p50" }],
