@@ -7,12 +7,12 @@
 )]
 
 mod calls;
-mod command;
 mod commands;
 mod faults;
 mod fixture;
 mod gcs;
 mod messages;
+mod program;
 mod properties;
 mod proxy;
 mod publishing;
