@@ -1,8 +1,10 @@
-//! Processes: the only file that starts any.
+//! Processes: the only place that starts any.
 //!
 //! A process runs in a group of its own, with an environment that is stated whole, and both of its outputs are drained
 //! to the end whatever it prints. It ends when its time is up or when nobody waits for it any more: first SIGTERM to
 //! the whole group, so that Nix can take its builders down, then SIGKILL.
+
+mod pipe;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -12,21 +14,16 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 use tracing::warn;
+
+use self::pipe::{collect, drain};
 
 /// Between SIGTERM and SIGKILL: Nix needs a moment to stop its builders.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a group has ended.
 const POLL: Duration = Duration::from_millis(50);
-
-/// A line of stderr is cut after this many bytes: a builder may print gigabytes without a newline.
-const LINE: usize = 16 << 10;
-
-/// The last lines of stderr that are kept.
-const TAIL: usize = 60;
 
 /// A command that is being put together.
 #[derive(Debug, Clone)]
@@ -288,67 +285,9 @@ impl Drop for Group {
     }
 }
 
-/// All of a pipe, or `None` when it is more than the limit, or the end of it; it is read to its end in all cases.
-async fn collect(
-    mut pipe: impl AsyncRead + Unpin,
-    limit: usize,
-    end_only: bool,
-) -> io::Result<Option<Vec<u8>>> {
-    let mut all = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut over = false;
-    loop {
-        match pipe.read(&mut buffer).await? {
-            0 if end_only => return Ok(Some(all.split_off(all.len().saturating_sub(limit)))),
-            0 => return Ok((!over).then_some(all)),
-            n if end_only => {
-                if all.len() > limit + buffer.len() {
-                    all.drain(..all.len() - limit);
-                }
-                all.extend_from_slice(&buffer[..n]);
-            }
-            n if over || all.len() + n > limit => {
-                over = true;
-                all = Vec::new();
-            }
-            n => all.extend_from_slice(&buffer[..n]),
-        }
-    }
-}
-
-/// Every line of a pipe, cut where it is too long; the last ones are kept.
-async fn drain(
-    pipe: impl AsyncRead + Unpin,
-    mut on_line: impl FnMut(&[u8]),
-) -> io::Result<VecDeque<Vec<u8>>> {
-    let mut reader = BufReader::with_capacity(1 << 16, pipe);
-    let mut tail = VecDeque::with_capacity(TAIL);
-    let mut line = Vec::new();
-    loop {
-        let chunk = reader.fill_buf().await?;
-        let ended = chunk.is_empty();
-        let (taken, complete) = match chunk.iter().position(|&byte| byte == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (chunk.len(), ended),
-        };
-        let content = &chunk[..taken - usize::from(complete && !ended)];
-        line.extend_from_slice(&content[..content.len().min(LINE - line.len())]);
-        reader.consume(taken);
-        if complete && !(ended && line.is_empty()) {
-            on_line(&line);
-            if tail.len() == TAIL {
-                tail.pop_front();
-            }
-            tail.push_back(std::mem::take(&mut line));
-        }
-        if ended {
-            return Ok(tail);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::pipe::{LINE, TAIL};
     use super::*;
 
     fn sh(script: &str) -> Run {
