@@ -4,6 +4,7 @@
 //! told together.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::name::System;
@@ -28,6 +29,15 @@ pub const HOP: &str = "LAMINIX_HOP";
 pub const HOPS: &str = "LAMINIX_HOPS";
 
 const PORT: u16 = 5726;
+
+/// A request that waits may wait for so long. (Clients give up after 30 s; what stands between may have other ideas.)
+const HOP_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(900);
+
+/// Go's clients, docker and containerd among them, follow so many redirects.
+const MOST_HOPS: u32 = 9;
+
+/// More than any time that is meant.
+const LONGEST: Duration = Duration::from_secs(3650 * 86400);
 
 /// What both the function and the worker have to know.
 #[derive(Debug, Clone)]
@@ -216,9 +226,18 @@ impl Config {
         });
         let system = variables.system();
         let refresh = variables.refresh();
-        let hop = variables.read(HOP, Duration::from_secs(25), duration);
-        let hops = variables.read(HOPS, 8, |text| {
-            text.parse().map_err(|_| format!("`{text}` is no number"))
+        let hop = variables.read(HOP, Duration::from_secs(25), |text| match duration(text)? {
+            hop if HOP_TIMES.contains(&hop) => Ok(hop),
+            _ => Err(format!(
+                "`{text}` is no time to wait: write 1s to {}s",
+                HOP_TIMES.end().as_secs()
+            )),
+        });
+        let hops = variables.read(HOPS, 8, |text| match text.parse() {
+            Ok(hops) if hops <= MOST_HOPS => Ok(hops),
+            _ => Err(format!(
+                "`{text}` is no number of redirects: clients follow {MOST_HOPS}"
+            )),
         });
         let config = shared.map(|Shared { store, queue, source }| Self {
             source,
@@ -259,7 +278,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number
         .checked_mul(unit)
         .map(Duration::from_secs)
-        .ok_or_else(problem)
+        .filter(|time| *time <= LONGEST)
+        .ok_or_else(|| {
+            format!(
+                "`{text}` is too long: {} days are the most",
+                LONGEST.as_secs() / 86400
+            )
+        })
 }
 
 /// Reads `1048576`, `512M` or `4G` as bytes, powers of 1024.

@@ -13,7 +13,8 @@
 //!
 //! ## The way of a pull
 //!
-//! 1. [`server`] takes a request, [`route`] reads it from the end of its path, [`registry`] answers.
+//! 1. [`server`] takes a request, or [`lambda`] does behind a function URL; [`route`] reads it from the end of its path,
+//!    [`registry`] answers.
 //! 2. [`name`] turns the repository's name into attributes and a system; [`source`] says what the tag may mean.
 //! 3. The tag's revision is read from the store. One that is unknown is asked of a worker; one that is old is answered at
 //!    once, and asked for anew in the background.
@@ -23,6 +24,12 @@
 //!    25 s the client is redirected to the same address, because some give up on headers after 30 s; after 8 hops it is told
 //!    who is at work since when.
 //! 6. Blobs are redirects to URLs that the [`store`] signs, with no call to it.
+//!
+//! ## Where it runs
+//!
+//! [`config`] reads the variables of the process, and nothing else does. [`Store`](store::Store) and [`Queue`](queue::Queue)
+//! are what a URL says: directories, S3 and SQS (both by `aws`: credentials, retries, kinds of errors), or Google's storage.
+//! [`command`] has what operators type: `warm`, `status`, `doctor`. [`mod@log`] writes for people or for CloudWatch.
 //!
 //! ## Invariants
 //!

@@ -1,6 +1,7 @@
 //! Sources: where a package set comes from, and how a tag names a revision of it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::name::Tag;
+
+const HTTPS: &str = "https://";
 
 /// Where the package set comes from. Its text form is a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,15 +24,87 @@ pub enum Source {
     Channel(ChannelName),
 }
 
-/// The URL of a git repository, as git takes it: `https://…` or `file:///…`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GitUrl(String);
+/// The URL of a git repository, as git takes it: `https://…` or `file:///…`. A name and password in it are kept apart:
+/// they are no part of what the source is, and reach neither keys nor jobs nor logs.
+#[derive(Clone)]
+pub struct GitUrl {
+    bare: String,
+    login: Option<String>,
+}
 
 impl GitUrl {
-    /// As git takes it.
+    /// As git takes it, without name and password.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.bare
+    }
+
+    /// Whether the repository is on this machine.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        !self.bare.starts_with(HTTPS)
+    }
+
+    /// The URL with name and password, in the form of git-credential-store: one line of its file.
+    #[must_use]
+    pub fn credential(&self) -> Option<String> {
+        let login = self.login.as_ref()?;
+        let colon = if login.contains(':') { "" } else { ":" };
+        let rest = self.bare.strip_prefix(HTTPS)?;
+        let host = rest.split('/').next()?;
+        Some(format!("{HTTPS}{login}{colon}@{host}"))
+    }
+}
+
+impl FromStr for GitUrl {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        // what cannot be read may hold a password, and is not repeated
+        let refused = || SourceError::Form("git+…".to_owned());
+        let bare = |url: &str| Self {
+            bare: url.to_owned(),
+            login: None,
+        };
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(refused());
+        }
+        if text.starts_with("file:///") {
+            return Ok(bare(text));
+        }
+        let rest = text.strip_prefix(HTTPS).ok_or_else(refused)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (url, host) = match rest[..end].rsplit_once('@') {
+            Some((login, host)) => (
+                Self {
+                    bare: format!("{HTTPS}{}", &rest[login.len() + 1..]),
+                    login: Some(login.to_owned()).filter(|login| !login.is_empty()),
+                },
+                host,
+            ),
+            None => (bare(text), &rest[..end]),
+        };
+        if host.is_empty() { Err(refused()) } else { Ok(url) }
+    }
+}
+
+impl PartialEq for GitUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.bare == other.bare
+    }
+}
+
+impl Eq for GitUrl {}
+
+impl Hash for GitUrl {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bare.hash(state);
+    }
+}
+
+impl fmt::Debug for GitUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bare.fmt(f)
     }
 }
 
@@ -64,7 +139,6 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let refused = || SourceError::Form(text.to_owned());
-        let printable = text.bytes().all(|b| b.is_ascii_graphic());
         if let Some(path) = text.strip_prefix("path:") {
             let path = PathBuf::from(path);
             return if path.is_absolute() {
@@ -74,13 +148,7 @@ impl FromStr for Source {
             };
         }
         if let Some(url) = text.strip_prefix("git+") {
-            let good = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
-                || url.strip_prefix("file:///").is_some();
-            return if good && printable {
-                Ok(Self::Git(GitUrl(url.to_owned())))
-            } else {
-                Err(refused())
-            };
+            return url.parse().map(Self::Git);
         }
         let name = text.strip_prefix("channel:").ok_or_else(refused)?;
         channel(name).map(Self::Channel).ok_or_else(refused)
@@ -99,7 +167,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => write!(f, "path:{}", path.display()),
-            Self::Git(url) => write!(f, "git+{}", url.0),
+            Self::Git(url) => write!(f, "git+{}", url.bare),
             Self::Channel(name) => write!(f, "channel:{}", name.0),
         }
     }
@@ -265,6 +333,40 @@ mod tests {
         ] {
             assert!(bad.parse::<Source>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_kept_apart() {
+        for (text, bare, credential) in [
+            (
+                "https://u:p@host/x@y",
+                "https://host/x@y",
+                Some("https://u:p@host"),
+            ),
+            (
+                "https://token@host:8/x",
+                "https://host:8/x",
+                Some("https://token:@host:8"),
+            ),
+            ("https://@host/x", "https://host/x", None),
+            ("https://host/x@y", "https://host/x@y", None),
+        ] {
+            let source: Source = format!("git+{text}").parse().unwrap();
+            let plain: Source = format!("git+{bare}").parse().unwrap();
+            assert_eq!(source.to_string(), format!("git+{bare}"));
+            assert_eq!(
+                (&source, source.id()),
+                (&plain, plain.id()),
+                "who logs in is no part of what it is"
+            );
+            assert_eq!(format!("{source:?}"), format!("{plain:?}"));
+            let Source::Git(url) = source else {
+                panic!("{text}")
+            };
+            assert_eq!(url.credential().as_deref(), credential, "{text}");
+        }
+        let refused = "git+https://u:secret@".parse::<Source>().unwrap_err();
+        assert!(!refused.to_string().contains("secret"), "{refused}");
     }
 
     #[test]

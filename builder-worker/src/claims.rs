@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use laminix::key::Subject;
 use laminix::record::{Claim, Seconds, now};
-use laminix::store::Store;
+use laminix::store::{Store, StoreError};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -121,6 +121,16 @@ pub async fn keep<T>(store: &Store, subjects: &[Subject], progress: &Progress) -
         // a closed channel cannot be: this function borrows the sender
         drop(tokio::time::timeout(CONFIRM, phases.changed()).await);
     }
+}
+
+/// Whether somebody stands behind a claim on this.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_held(store: &Store, subject: &Subject) -> Result<bool, StoreError> {
+    let claim = store.get(&subject.claim()).await?;
+    let claim = claim.and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    Ok(claim.is_some_and(|claim| claim.is_current(now())))
 }
 
 async fn claimed_since(store: &Store, subject: &Subject) -> Seconds {

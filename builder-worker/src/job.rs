@@ -32,7 +32,7 @@ use crate::tree;
 use crate::upload::ensure_layers;
 
 /// A tag that names nothing is looked for again after this many seconds: it may have been pushed meanwhile.
-const UNKNOWN_TAG_FOR: u64 = 60;
+pub(crate) const UNKNOWN_TAG_FOR: u64 = 60;
 
 /// What a worker does its jobs with.
 pub struct Workshop {
@@ -125,11 +125,7 @@ impl Workshop {
                 let Some(named) = self.resolve(tag, progress).await? else {
                     return Ok(None);
                 };
-                let mut attributes = image.attributes().clone();
-                for attribute in BASE {
-                    attributes.insert(attribute.parse()?);
-                }
-                let attributes: Vec<_> = attributes.into_iter().collect();
+                let attributes = with_base(&image)?;
                 // for those who pull now, and for those who pull when the tag has moved
                 self.build_claimed(&named.now, image.system(), &attributes, progress)
                     .await?;
@@ -141,45 +137,6 @@ impl Workshop {
                 Ok(Some(tag.clone()))
             }
         }
-    }
-
-    /// Tells those who wait that a job was given up.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn give_up(&self, work: &Work) -> anyhow::Result<()> {
-        let reason = "the registry's builder could not do it, and its operator can see why: try again later"
-            .to_owned();
-        for subject in self.subjects(work) {
-            match subject {
-                Subject::Package(package) if !self.is_recorded(&package).await? => {
-                    publish(&self.store, &package, &publish::failed(reason.clone(), "", now())).await?;
-                }
-                Subject::Tag(tag) => {
-                    let record = match self.known(&tag).await? {
-                        // what was named before is better than nothing; it is looked up again when it is old again
-                        Some(SourceRecord::Resolved {
-                            revision,
-                            fixed,
-                            next,
-                            ..
-                        }) => SourceRecord::Resolved {
-                            revision,
-                            at: now(),
-                            fixed,
-                            next,
-                        },
-                        Some(SourceRecord::Refused { .. }) | None => SourceRecord::Refused {
-                            reason: reason.clone(),
-                            until: now() + UNKNOWN_TAG_FOR,
-                        },
-                    };
-                    self.record_tag(tag, &record).await?;
-                }
-                Subject::Package(_) | Subject::Layer(_) => {}
-            }
-        }
-        Ok(())
     }
 
     async fn resolve(&self, tag: &Tag, progress: &Progress) -> anyhow::Result<Option<Named>> {
@@ -378,4 +335,13 @@ impl Workshop {
             attribute: attribute.clone(),
         }
     }
+}
+
+/// The packages of an image, with those that every image has.
+pub(crate) fn with_base(image: &Image) -> anyhow::Result<Vec<Attribute>> {
+    let mut attributes = image.attributes().clone();
+    for attribute in BASE {
+        attributes.insert(attribute.parse()?);
+    }
+    Ok(attributes.into_iter().collect())
 }

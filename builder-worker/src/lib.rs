@@ -11,13 +11,13 @@
 //!    Nix's progress.
 //! 6. [`mod@closure`] lists all that the outputs refer to, [`mod@plan`] cuts it into layers, [`pack`] makes them, [`upload`]
 //!    stores those that are not stored yet, [`tree`] lists what the image's root may link to.
-//! 7. [`mod@publish`] writes the record, last.
+//! 7. [`mod@publish`] writes the record, last. Of a job that is given up, `failure` says so to those who wait.
 //!
 //! [`carry`] holds a tag that moves back until what people use of it is ready. [`collect`] keeps the disk of the Nix store
 //! from filling up. [`meters`] counts, and [`status`] tells whoever asks.
 //!
 //! [`mod@merge`] joins stored layers for images that have too many. [`nix`] is Nix as it is found here, and [`process`] is the
-//! only file that starts processes. [`config`] is read once.
+//! only place that starts processes. [`config`] is read once.
 //!
 //! ## Invariants
 //!
@@ -34,6 +34,7 @@ pub mod collect;
 pub mod config;
 pub mod evaluate;
 pub mod events;
+mod failure;
 pub mod job;
 pub mod merge;
 pub mod meters;

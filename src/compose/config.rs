@@ -192,7 +192,7 @@ fn labels(parts: &Parts<'_>) -> BTreeMap<&'static str, String> {
         Source::Channel(_) => {
             labels.insert("laminix.source", parts.recipe.source.to_string());
         }
-        Source::Git(url) if url.as_str().starts_with("https://") => {
+        Source::Git(url) if !url.is_here() => {
             labels.insert("laminix.source", parts.recipe.source.to_string());
         }
         Source::Git(_) | Source::Path(_) => {}

@@ -15,7 +15,7 @@
 //! word goes there by the policy itself, whose `maxReceiveCount` should be [`Queue::ATTEMPTS`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
@@ -53,6 +53,15 @@ pub struct Receipt {
     handle: String,
     body: String,
     attempt: u32,
+    /// Before it was received: from then on SQS counts [`LONGEST`], however often a visibility time is set anew.
+    asked: Instant,
+}
+
+impl Receipt {
+    /// How long it can still be kept from others, less a minute for the way.
+    fn left(&self) -> Duration {
+        LONGEST.saturating_sub(self.asked.elapsed() + Duration::from_secs(60))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -131,6 +140,7 @@ impl SqsQueue {
     }
 
     pub(super) async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
+        let asked = Instant::now();
         let wait = wait.min(LONG_POLL);
         // the answer comes when a message does
         let patient = TimeoutConfig::builder()
@@ -155,7 +165,7 @@ impl SqsQueue {
             .unwrap_or_default()
             .into_iter()
             .next()
-            .map(delivery)
+            .map(|message| delivery(message, asked))
             .transpose()
     }
 
@@ -202,7 +212,7 @@ impl SqsQueue {
                 reason,
                 "the queue has no dead-letter queue: a message that failed is left in it, unseen for 12 h"
             );
-            return self.extend(receipt, LONGEST).await;
+            return self.extend(receipt, receipt.left()).await;
         };
         // letters of SQS's own set only, and never empty
         let reason: String = reason
@@ -320,7 +330,7 @@ impl Count {
 
 type Attributes = std::collections::HashMap<QueueAttributeName, String>;
 
-fn delivery(message: Message) -> Result<Delivery, QueueError> {
+fn delivery(message: Message, asked: Instant) -> Result<Delivery, QueueError> {
     let attempt = message
         .attributes
         .as_ref()
@@ -338,6 +348,7 @@ fn delivery(message: Message) -> Result<Delivery, QueueError> {
             handle,
             body,
             attempt,
+            asked,
         }),
     })
 }

@@ -159,8 +159,8 @@ impl App {
             }
         };
         if self.0.front == Front::FunctionUrl {
-            let left = before(Instant::now() + LATER, WAY).saturating_duration_since(Instant::now());
-            visit.finish_later(left).await;
+            let left = end.saturating_duration_since(Instant::now());
+            visit.finish_later(left.min(LATER)).await;
         }
         finish(self.0.front, method, headers, &mut response);
         let report = visit.report();

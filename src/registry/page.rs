@@ -14,6 +14,8 @@ const PAGE: &str = include_str!("../../web/index.html");
 /// The page is not held up by a store that is slow: it is as good without the revision.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const HERE: &str = "a package set on this machine";
+
 /// The page brings its own style and script, and asks nobody for anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -26,7 +28,8 @@ impl Parts {
             .filter(|host| is_host(host));
         let source = match &self.config.source {
             // where the set lies on the machine is nobody's business
-            Source::Path(_) => "a package set on this machine".to_owned(),
+            Source::Path(_) => HERE.to_owned(),
+            Source::Git(url) if url.is_here() => HERE.to_owned(),
             source @ (Source::Git(_) | Source::Channel(_)) => source.to_string(),
         };
         let revision = tokio::time::timeout(PATIENCE, self.known_revision())

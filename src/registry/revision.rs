@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
 
@@ -13,7 +13,7 @@ use super::visit::Visit;
 use crate::job::Work;
 use crate::key::{Subject, TagRef};
 use crate::name::Tag;
-use crate::record::{Claim, SourceRecord, now};
+use crate::record::{Claim, Seconds, SourceRecord, now};
 use crate::source::{Revision, Source};
 use crate::wait::{Record, Waited, Waiter};
 
@@ -26,16 +26,16 @@ const MOST: usize = 1000;
 /// A directory is looked at again this often: it is edited by whoever pulls from it.
 const DIRECTORY: Duration = Duration::from_secs(10);
 
-/// Revisions that were read a moment ago.
+/// Revisions that were read a moment ago. By the clock on the wall: the other one stands still in a function that is frozen.
 #[derive(Debug, Default)]
-pub(super) struct Revisions(Mutex<HashMap<Tag, (Instant, Revision)>>);
+pub(super) struct Revisions(Mutex<HashMap<Tag, (SystemTime, Revision)>>);
 
 impl Revisions {
     fn get(&self, tag: &Tag) -> Option<Revision> {
         let known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known
             .get(tag)
-            .filter(|(at, _)| at.elapsed() < REMEMBERED)
+            .filter(|(at, _)| at.elapsed().is_ok_and(|age| age < REMEMBERED))
             .map(|(_, revision)| revision.clone())
     }
 
@@ -44,7 +44,7 @@ impl Revisions {
         if known.len() >= MOST {
             known.clear();
         }
-        known.insert(tag.clone(), (Instant::now(), revision.clone()));
+        known.insert(tag.clone(), (SystemTime::now(), revision.clone()));
     }
 }
 
@@ -75,7 +75,7 @@ impl Parts {
             Some(Record::Source(SourceRecord::Resolved {
                 revision, at, fixed, ..
             })) => {
-                if !fixed && at.saturating_add(self.refresh().as_secs()) <= now() {
+                if !fixed && self.is_old(at) {
                     self.refresh_later(tag, subject, visit);
                 }
                 self.revisions.put(tag, &revision);
@@ -88,12 +88,17 @@ impl Parts {
         }
     }
 
-    /// The revision of `latest`, if it is known: for the page.
+    /// The revision of `latest`, if it is known: for the page, and before the first request. One that is old is not
+    /// remembered, so that the next pull asks for it anew.
     pub(super) async fn known_revision(&self) -> Option<Revision> {
         let bytes = self.store.get(&self.tag(&Tag::latest()).key()).await.ok()??;
         match serde_json::from_slice(&bytes).ok()? {
-            SourceRecord::Resolved { revision, .. } => {
-                self.revisions.put(&Tag::latest(), &revision);
+            SourceRecord::Resolved {
+                revision, at, fixed, ..
+            } => {
+                if fixed || !self.is_old(at) {
+                    self.revisions.put(&Tag::latest(), &revision);
+                }
                 Some(revision)
             }
             SourceRecord::Refused { .. } => None,
@@ -114,11 +119,13 @@ impl Parts {
         }]
     }
 
-    fn refresh(&self) -> Duration {
-        match self.config.source {
+    /// Whether what was found out at this time is to be looked up again.
+    fn is_old(&self, at: Seconds) -> bool {
+        let refresh = match self.config.source {
             Source::Path(_) => self.config.refresh.min(DIRECTORY),
             Source::Git(_) | Source::Channel(_) => self.config.refresh,
-        }
+        };
+        at.saturating_add(refresh.as_secs()) <= now()
     }
 
     /// Asks for the revision anew, in the background: whoever pulls gets the old one at once.

@@ -39,7 +39,8 @@ impl Channels {
     pub(super) fn new(name: &str, state: &Path, hosts: ChannelHosts) -> anyhow::Result<Self> {
         let releases = state.join("releases");
         fs::create_dir_all(&releases)?;
-        let nixpkgs = Repository::new(&hosts.nixpkgs, state, Patterns::parse(CHANNEL_BRANCHES)?)?;
+        let nixpkgs = hosts.nixpkgs.parse().context("LAMINIX_NIXPKGS")?;
+        let nixpkgs = Repository::new(&nixpkgs, state, Patterns::parse(CHANNEL_BRANCHES)?)?;
         Ok(Self {
             name: name.to_owned(),
             host: hosts.channels,

@@ -3,11 +3,13 @@
 //! A git host serves any object that it stores to whoever knows its name, commits of forks and of closed pull requests
 //! among them. So a commit that a tag names is looked for in the history of the allowed branches, and nowhere else.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use laminix::source::Revision;
+use laminix::source::{GitUrl, Revision};
 use regex::Regex;
 
 use super::Resolved;
@@ -62,16 +64,17 @@ pub(super) struct Repository {
 }
 
 impl Repository {
-    pub(super) fn new(url: &str, state: &Path, allowed: Patterns) -> anyhow::Result<Self> {
+    pub(super) fn new(url: &GitUrl, state: &Path, allowed: Patterns) -> anyhow::Result<Self> {
         let home = state.join("home");
         std::fs::create_dir_all(&home)?;
+        keep_credential(&home, url.credential())?;
         // a repository on this machine may belong to another user: the operator has named it, so it is trusted
         std::fs::write(
             home.join(".gitconfig"),
-            "[safe]\n\tdirectory = *\n[protocol]\n\tversion = 2\n",
+            "[safe]\n\tdirectory = *\n[protocol]\n\tversion = 2\n[credential]\n\thelper = store\n",
         )?;
         Ok(Self {
-            url: url.to_owned(),
+            url: url.as_str().to_owned(),
             allowed,
             shallow: state.join("shallow.git"),
             history: state.join("history.git"),
@@ -267,6 +270,21 @@ impl Repository {
             // a listing of nixpkgs' history is 41 bytes for each of a million commits
             .stdout_limit(256 << 20)
     }
+}
+
+/// Name and password, for git alone: neither its arguments nor its messages have them, and no build user reads the file.
+fn keep_credential(home: &Path, credential: Option<String>) -> std::io::Result<()> {
+    let file = home.join(".git-credentials");
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let Some(credential) = credential else {
+        return Ok(());
+    };
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(file)?;
+    writeln!(file, "{credential}")
 }
 
 /// The output of a git that succeeded; what it said on stderr is for the log alone.

@@ -72,7 +72,7 @@ impl Resolver {
         std::fs::create_dir_all(&state)?;
         let kind = match &source {
             Source::Path(path) => Kind::Path(path.clone()),
-            Source::Git(url) => Kind::Git(Repository::new(url.as_str(), &state, allowed)?),
+            Source::Git(url) => Kind::Git(Repository::new(url, &state, allowed)?),
             Source::Channel(name) => Kind::Channel(Channels::new(name.as_str(), &state, hosts)?),
         };
         Ok(Self {

@@ -1,5 +1,7 @@
 //! Is all that is set what can be read?
 
+use std::time::Duration;
+
 use super::Report;
 use crate::command::{Lookup, words};
 use crate::config::{Config, QUEUE, SOURCE, STORE, Variables};
@@ -7,6 +9,9 @@ use crate::source::Source;
 
 /// The address where a worker on this machine tells how it is.
 const STATUS: &str = "LAMINIX_STATUS";
+
+/// Beyond this a request that waits comes near to the 30 s of clients.
+const LONG: Duration = Duration::from_secs(27);
 
 /// What there is to go on with.
 pub(super) struct Found {
@@ -26,15 +31,20 @@ pub(super) fn check(lookup: &Lookup<'_>, report: &mut Report) -> Found {
     };
     match Config::parse(lookup) {
         Ok(config) => {
-            let hops = config.hop * config.hops;
-            report.ok(
-                "configuration",
-                &format!(
-                    "a pull waits up to {}, tags are looked up again after {}",
-                    words::span(hops.as_secs()),
-                    words::span(config.refresh.as_secs())
-                ),
+            let found = format!(
+                "a pull waits up to {}, tags are looked up again after {}",
+                words::span((config.hop * (config.hops + 1)).as_secs()),
+                words::span(config.refresh.as_secs())
             );
+            if config.hop > LONG {
+                report.warning(
+                    "configuration",
+                    &found,
+                    "some clients give up when nothing comes for 30 s: keep LAMINIX_HOP below",
+                );
+            } else {
+                report.ok("configuration", &found);
+            }
             for (name, value) in [
                 (STORE, &config.store),
                 (QUEUE, &config.queue),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::given::Given;
 use super::image::Named;
 use super::look::{self, Needed};
-use super::{Lookup, Stop, configured, terminal, words};
+use super::{Lookup, Stop, configured, terminal};
 use crate::compose::{BASE, Outcome, Recipe, compose};
 use crate::key::{ImageKey, Key, Subject};
 use crate::record::{Claim, ImageRecord, Next, Package, PackageRecord, Seconds, SourceRecord, now};
@@ -183,7 +183,7 @@ async fn find(store: &Store, source: &Source, named: &Named) -> Result<Found, St
     let mut found = Found {
         image: named.to_string(),
         system: named.image.system().nix(),
-        source: words::without_secrets(&source.to_string()),
+        source: source.to_string(),
         pull: match tag {
             TagFound::Refused { .. } => Pull::Refused,
             TagFound::Unknown { .. } | TagFound::Resolved { .. } => Pull::Waits,

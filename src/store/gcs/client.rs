@@ -12,8 +12,9 @@ use super::retry::{Patience, Tries};
 use super::token::{Grant, Tokens};
 use crate::body::Body;
 
-/// A second request, as a resumable upload takes, is worth it where it saves sending this much anew.
-const SMALL: u64 = 4 << 20;
+/// What is larger is sent by a resumable upload, although that takes a second request: it has as much time as it goes on,
+/// and one that is sent whole has to be there within [`Patience::request`], also over a slow line.
+const SMALL: u64 = 256 << 10;
 
 /// Speaks to the API.
 #[derive(Debug)]

@@ -131,11 +131,16 @@ impl Client {
 
 /// The object's description: never a Content-Encoding, with which Google would give out other bytes than were stored.
 pub(super) fn resource(key: &Key, sums: &Sums) -> serde_json::Value {
-    json!({
+    let mut resource = json!({
         "contentType": key.content_type(),
         "md5Hash": sums.md5,
         "metadata": {NOTE: sums.digest},
-    })
+    });
+    // what is public is cached for an hour if nothing is said, and records change
+    if !matches!(key, Key::Blob(_)) {
+        resource["cacheControl"] = "no-store".into();
+    }
+    resource
 }
 
 /// `x-goog-hash: crc32c=…,md5=…`, in one line or two. Objects that were put together from others have no MD5.
