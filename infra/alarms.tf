@@ -19,11 +19,6 @@ locals {
       namespace = "AWS/SQS", metric = local.queue_metrics.visible, dimensions = { QueueName = local.dead_name }
       statistic = "Maximum", threshold = 1, periods = 1
     }
-    job-age = {
-      about     = "The oldest job has waited for a quarter of an hour: is there a worker, and does it keep up?"
-      namespace = "AWS/SQS", metric = local.queue_metrics.age, dimensions = { QueueName = local.jobs_name }
-      statistic = "Maximum", threshold = 900, periods = 2
-    }
     errors = {
       about     = "The function crashed or ran out of time: whatever goes wrong it should answer itself"
       namespace = "AWS/Lambda", metric = "Errors", dimensions = { FunctionName = var.name }
@@ -71,6 +66,42 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
   tags                = var.tags
+}
+
+# as `age` in scaling.tf: jobs that somebody is at do not count
+resource "aws_cloudwatch_metric_alarm" "job_age" {
+  alarm_name          = "${var.name}-job-age"
+  alarm_description   = "A job has waited for a quarter of an hour: is there a worker, and does it keep up?"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 900
+  evaluation_periods  = 2
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+  tags                = var.tags
+
+  metric_query {
+    id          = "waited"
+    label       = "seconds that a job has waited"
+    expression  = "IF(visible > 0, age, 0)"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = toset(["visible", "age"])
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = local.queue_metrics[metric_query.key]
+        dimensions  = { QueueName = aws_sqs_queue.jobs.name }
+        stat        = "Maximum"
+        period      = 300
+      }
+    }
+  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "no_worker" {

@@ -34,12 +34,14 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "store" {
   }
 }
 
+# Where it was never wanted there is none: in a bucket that is suspended every delete leaves a marker, and the bucket cannot
+# be destroyed although it looks empty. Taking it away again suspends it.
 resource "aws_s3_bucket_versioning" "store" {
+  count  = var.bucket_versioning ? 1 : 0
   bucket = aws_s3_bucket.store.id
 
   versioning_configuration {
-    # what has been enabled once can only be suspended, never disabled
-    status = var.bucket_versioning ? "Enabled" : "Suspended"
+    status = "Enabled"
   }
 }
 

@@ -56,6 +56,8 @@ resource "aws_lambda_function" "function" {
     log_format       = "JSON"
     log_group        = aws_cloudwatch_log_group.function.name
     system_log_level = "WARN"
+    # LAMINIX_LOG decides; Lambda would drop all below INFO
+    application_log_level = "TRACE"
   }
 
   # without its policy the first invocations fail

@@ -4,6 +4,12 @@
 data "aws_availability_zones" "all" {
   count = local.own_network ? 1 : 0
   state = "available"
+
+  # no Local or Wavelength Zones, which an account may have opted into
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
 }
 
 locals {

@@ -7,8 +7,10 @@ resource "aws_sqs_queue" "jobs" {
   visibility_timeout_seconds = 60
   message_retention_seconds  = 4 * 24 * 3600
   receive_wait_time_seconds  = 20
-  sqs_managed_sse_enabled    = true
-  tags                       = var.tags
+  # a job that joins many layers names all their store paths
+  max_message_size        = 1048576
+  sqs_managed_sse_enabled = true
+  tags                    = var.tags
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead.arn

@@ -57,22 +57,41 @@ resource "aws_cloudwatch_metric_alarm" "depth" {
   tags                = var.tags
 }
 
-# It has waited for long: those that are there are not enough.
+# One has waited for long: those that are there are not enough. The age may be that of a job that somebody is at, so it
+# counts only while others wait.
 resource "aws_cloudwatch_metric_alarm" "age" {
   count               = local.worker ? 1 : 0
   alarm_name          = "${var.name}-scale-age"
   alarm_description   = "A job has waited for 5 minutes: one worker more"
-  namespace           = "AWS/SQS"
-  metric_name         = local.queue_metrics.age
-  dimensions          = { QueueName = aws_sqs_queue.jobs.name }
-  statistic           = "Maximum"
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 300
-  period              = 60
   evaluation_periods  = 1
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_autoscaling_policy.out[0].arn]
   tags                = var.tags
+
+  metric_query {
+    id          = "waited"
+    label       = "seconds that a job has waited"
+    expression  = "IF(visible > 0, age, 0)"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = toset(["visible", "age"])
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = local.queue_metrics[metric_query.key]
+        dimensions  = { QueueName = aws_sqs_queue.jobs.name }
+        stat        = "Maximum"
+        period      = 60
+      }
+    }
+  }
 }
 
 # A queue that nobody has touched for six hours has no metrics, and they take up to a quarter of an hour to come back.

@@ -136,7 +136,7 @@ variable "function_timeout" {
 }
 
 variable "function_concurrency" {
-  description = "Requests at once: bounds what strangers can cost; each pull that waits is one. -1: no bound."
+  description = "Requests at once: bounds what strangers can cost; each pull that waits is one. The account needs a quota of 100 more. -1: no bound."
   type        = number
   default     = -1
 

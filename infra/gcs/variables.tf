@@ -26,7 +26,7 @@ variable "name" {
 }
 
 variable "interface" {
-  description = "`gs`: Google's own, with a service account's key. `s3`: its S3 interface, with an HMAC key."
+  description = "`gs`: Google's own, with a service account's key, which newer organisations forbid. `s3`: its S3 interface, with an HMAC key."
   type        = string
   default     = "gs"
 

@@ -182,7 +182,7 @@ run "none" {
 
   assert {
     condition = (
-      length(aws_cloudwatch_metric_alarm.alarm) == 6
+      length(aws_cloudwatch_metric_alarm.alarm) == 5
       && !strcontains(aws_s3_bucket_policy.store.policy, "RecordsAreTheWorkers")
     )
     error_message = "records are kept for a role that is not there"
