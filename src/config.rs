@@ -31,7 +31,7 @@ pub const HOPS: &str = "LAMINIX_HOPS";
 const PORT: u16 = 5726;
 
 /// A request that waits may wait for so long. (Clients give up after 30 s; what stands between may have other ideas.)
-const HOP_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(900);
+const HOP_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(900);
 
 /// Go's clients, docker and containerd among them, follow so many redirects.
 const MOST_HOPS: u32 = 9;
@@ -229,7 +229,7 @@ impl Config {
         let hop = variables.read(HOP, Duration::from_secs(25), |text| match duration(text)? {
             hop if HOP_TIMES.contains(&hop) => Ok(hop),
             _ => Err(format!(
-                "`{text}` is no time to wait: write 1s to {}s",
+                "`{text}` is no time to wait: write 0s to {}s",
                 HOP_TIMES.end().as_secs()
             )),
         });

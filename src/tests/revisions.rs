@@ -80,6 +80,26 @@ async fn how_long_a_revision_is_good_is_configured() {
     }
 }
 
+/// However rarely anybody pulls: what was read before the first request, or for the page, does not stand in the way.
+#[tokio::test]
+async fn a_function_that_has_just_started_asks_anew_too() {
+    for page in [false, true] {
+        let registry = Registry::new().await;
+        registry.warm().await;
+        registry.resolve("latest", 7 * 3600).await;
+        let fresh = registry.another();
+        fresh.warm().await;
+        if page {
+            let root = "/".parse().unwrap();
+            fresh.answer(&Method::GET, &root, &HeaderMap::new()).await;
+        }
+        let answer = fresh
+            .answer(&Method::GET, &HELLO.parse().unwrap(), &HeaderMap::new())
+            .await;
+        assert_eq!((answer.status().as_u16(), waiting(&registry).await), (200, 1));
+    }
+}
+
 /// A worker makes the packages of another revision ready: until it is done, the old one is answered, and nobody is asked.
 #[tokio::test]
 async fn a_tag_that_is_going_to_move_is_left_alone() {

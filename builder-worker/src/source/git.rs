@@ -299,6 +299,31 @@ fn done(finished: &Finished) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_password_reaches_git_and_nobody_else() {
+        let state = tempfile::tempdir().unwrap();
+        let url: GitUrl = "https://user:p%40ss@example.org/set".parse().unwrap();
+        for (url, password) in [
+            (url, "password=p@ss\n"),
+            ("https://example.org/set".parse().unwrap(), ""),
+        ] {
+            let repository = Repository::new(&url, state.path(), Patterns::all()).unwrap();
+            assert_eq!(repository.url, "https://example.org/set");
+            let asked = Run::new("sh")
+                .args([
+                    "-c",
+                    "printf 'protocol=https\\nhost=example.org\\n\\n' | git credential fill",
+                ])
+                .env("HOME", state.path().join("home"))
+                .env("GIT_TERMINAL_PROMPT", "0");
+            let told = String::from_utf8(asked.finish().await.unwrap().stdout).unwrap();
+            assert!(
+                told.contains(password) && told.is_empty() == password.is_empty(),
+                "{told}"
+            );
+        }
+    }
+
     #[test]
     fn patterns_are_globs_and_nothing_more() {
         let patterns = Patterns::parse("nixos-*, main").unwrap();

@@ -63,7 +63,7 @@ async fn doctor_tells_what_is_wrong_and_what_to_do() {
         .env("LAMINIX_STORE_SECRET_KEY", "hidden")
         .output();
     let (_, out, problems) = said(&secret.unwrap());
-    assert!(out.contains("…@example.org/set"), "{out}");
+    assert!(out.contains("git+https://example.org/set"), "{out}");
     assert!(!format!("{out}{problems}").contains("hidden"), "{out}{problems}");
 }
 

@@ -289,6 +289,7 @@ async fn what_is_written_is_described() {
         let description: serde_json::Value =
             serde_json::from_str(parts[1].split("\r\n\r\n").nth(1).unwrap()).unwrap();
         let wanted = json!({
+            "cacheControl": "no-store",
             "contentType": "application/json",
             "md5Hash": "mgNkuembtIDdJeHwKEyFVQ==",
             "metadata": {"sha256": Digest::of(b"content")},
