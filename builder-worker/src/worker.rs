@@ -7,7 +7,7 @@
 //! workers at once, and its claims say what is waited for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use laminix::job::Work;
 use laminix::key::{Subject, TagRef};
@@ -30,6 +30,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// A queue that fails is asked again after this.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// A delivery that could not be extended is tried again after this, because what is left of its time may be one call's.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A job that failed is tried again after this, times its number of attempts.
 const RETRY: Duration = Duration::from_secs(5);
@@ -284,13 +287,22 @@ impl Worker {
 
     /// Keeps a delivery ours for as long as this is awaited.
     async fn heartbeat<T>(&self, receipt: &Receipt) -> T {
+        let (mut pause, mut ours) = (Queue::VISIBILITY / 3, Instant::now());
         loop {
-            tokio::time::sleep(Queue::VISIBILITY / 3).await;
+            tokio::time::sleep(pause).await;
+            pause = Queue::VISIBILITY / 3;
             match self.queue.extend(receipt, Queue::VISIBILITY).await {
-                Ok(()) => self.meters.queue_answered(),
+                Ok(()) => {
+                    ours = Instant::now();
+                    self.meters.queue_answered();
+                }
                 Err(error) => {
                     self.meters.queue_failed();
                     warn!(%error, "cannot extend a delivery: another worker may get it too");
+                    // after that it may be another's already, and there is no hurry
+                    if ours.elapsed() < Queue::VISIBILITY {
+                        pause = AGAIN;
+                    }
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! How a worker stops: what it finishes, what it gives back, and what it says of it.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use laminix::key::Subject;
-use laminix::queue::Depth;
+use laminix::queue::{Depth, Queue};
 use tokio::sync::mpsc;
 
 use crate::bench::{is_running, long_time};
@@ -96,4 +97,39 @@ async fn jobs_that_take_too_long_are_another_workers_at_once() {
         assert!(claim.phase.contains("another builder"), "{}", claim.phase);
         until("the builder is gone", async || !is_running(&time)).await;
     }
+}
+
+/// One call that fails must not cost the delivery: until the next look its time would be up.
+#[tokio::test]
+async fn a_heartbeat_that_fails_is_tried_again_soon() {
+    let Some(shop) = Shop::open().await else { return };
+    let time = long_time(24);
+    let revision = shop.commit(&SET.replace("TIME", &time)).await;
+    shop.send(shop.build(&revision, &["endless"])).await;
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let place = |name: &str| shop.home.path().join("queue").join(name);
+    let script = async {
+        until("the build runs", async || is_running(&time)).await;
+        let name = || {
+            fs::read_dir(place("running"))
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .file_name()
+        };
+        let delivered = name();
+        fs::rename(place("running"), place("away")).unwrap();
+        tokio::time::sleep(Queue::VISIBILITY / 3 + Duration::from_millis(500)).await;
+        fs::rename(place("away"), place("running")).unwrap();
+        assert_eq!(name(), delivered, "no heartbeat came through");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_ne!(name(), delivered, "it is not tried again");
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
 }
