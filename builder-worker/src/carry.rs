@@ -25,7 +25,6 @@
 //! The first look-up of a tag moves nothing, so it waits for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -60,7 +59,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub struct Carrier {
     most: usize,
     time: Duration,
-    tags: Mutex<BTreeSet<Tag>>,
+    tags: watch::Sender<BTreeSet<Tag>>,
     batch: tokio::sync::Mutex<()>,
 }
 
@@ -101,7 +100,7 @@ impl Carrier {
         Self {
             most,
             time,
-            tags: Mutex::default(),
+            tags: watch::Sender::default(),
             batch: tokio::sync::Mutex::default(),
         }
     }
@@ -148,15 +147,16 @@ impl Carrier {
         self.time.saturating_sub(passed)
     }
 
-    fn begin(&self, tag: &Tag) -> Option<Turn<'_>> {
-        self.tags().insert(tag.clone()).then(|| Turn {
+    /// Waits until nobody else of this worker carries the tag.
+    async fn begin(&self, tag: &Tag) -> Turn<'_> {
+        let mut tags = self.tags.subscribe();
+        while !self.tags.send_if_modified(|tags| tags.insert(tag.clone())) {
+            drop(tags.wait_for(|tags| !tags.contains(tag)).await);
+        }
+        Turn {
             carrier: self,
             tag: tag.clone(),
-        })
-    }
-
-    fn tags(&self) -> MutexGuard<'_, BTreeSet<Tag>> {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 
@@ -168,7 +168,9 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.carrier.tags().remove(&self.tag);
+        self.carrier.tags.send_modify(|tags| {
+            tags.remove(&self.tag);
+        });
     }
 }
 
@@ -178,9 +180,8 @@ impl Workshop {
     /// # Errors
     /// Those of the store: the job is to be tried again.
     pub async fn carry(&self, tag: &Tag, progress: &Progress, idle: &Idle) -> Result<()> {
-        let Some(_turn) = self.carrier.begin(tag) else {
-            return Ok(());
-        };
+        // a message that came again is the only one there is: it is not done with before the carry that it is about
+        let _turn = self.carrier.begin(tag).await;
         let reference = TagRef {
             source: self.resolver.source().id(),
             tag: tag.clone(),

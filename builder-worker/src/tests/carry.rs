@@ -186,6 +186,28 @@ async fn others_go_first() {
     assert_eq!(shop.named().await.0, new);
 }
 
+/// A message that is delivered again is the only one there is: the worker completes it when its carry ends.
+#[tokio::test]
+async fn a_second_carry_of_a_tag_ends_with_the_first() {
+    let Some(shop) = Shop::open().await else { return };
+    let (_, new) = shop.about_to_move(&["a"]).await;
+    let (busy, places) = watch::channel(1);
+    let idle = Idle::new(places, 1);
+    let (tag, progress) = (Tag::latest(), Progress::new());
+    let carry = || Box::pin(shop.workshop.carry(&tag, &progress, &idle));
+    let (mut first, mut second) = (carry(), carry());
+    let both = async { tokio::join!(&mut first, &mut second) };
+    let waited = tokio::time::timeout(Duration::from_secs(1), both).await;
+    assert!(waited.is_err());
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+    assert!(waited.is_err(), "the second says that it is done");
+    busy.send_replace(0);
+    let (first, second) = tokio::join!(first, second);
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(shop.named().await, (new, None));
+}
+
 /// What is made ready beforehand is ready for those who pull now, and for those who pull when the tag has moved.
 #[tokio::test]
 async fn an_image_is_warmed_at_both_revisions() {
