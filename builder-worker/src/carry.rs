@@ -34,7 +34,7 @@ use laminix::name::{Attribute, System, Tag};
 use laminix::record::{ImageRecord, Next, Seconds, SourceRecord, now};
 use laminix::source::Revision;
 use laminix::store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -60,7 +60,7 @@ pub struct Carrier {
     most: usize,
     time: Duration,
     tags: watch::Sender<BTreeSet<Tag>>,
-    batch: tokio::sync::Mutex<()>,
+    batch: Mutex<()>,
 }
 
 /// Whether a worker has a place for somebody who comes now.
@@ -101,7 +101,7 @@ impl Carrier {
             most,
             time,
             tags: watch::Sender::default(),
-            batch: tokio::sync::Mutex::default(),
+            batch: Mutex::default(),
         }
     }
 
@@ -235,19 +235,9 @@ impl Workshop {
                 if missing.is_empty() {
                     return Ok(true);
                 }
-                idle.wait().await;
-                // those of several tags take turns
-                let _one = self.carrier.batch.lock().await;
-                if self.overtaken(tag, next).await? {
+                let Some(_one) = self.turn(tag, next, idle).await? else {
                     return Ok(false);
-                }
-                while let Err(error) = self.resolver.tree(&next.revision).await {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "cannot get the package set that a tag moves to"
-                    );
-                    tokio::time::sleep(PAUSE).await;
-                }
+                };
                 for (system, attributes) in missing {
                     self.carry_packages(next, system, &attributes).await;
                 }
@@ -264,6 +254,27 @@ impl Workshop {
             }
         }
         Ok(Carried::Enough)
+    }
+
+    /// Those of several tags take turns, and all of them let others go first. `None`: the tag is overtaken.
+    async fn turn(&self, tag: &Tag, next: &Next, idle: &Idle) -> Result<Option<MutexGuard<'_, ()>>> {
+        loop {
+            let one = self.carrier.batch.lock().await;
+            idle.wait().await;
+            if self.overtaken(tag, next).await? {
+                return Ok(None);
+            }
+            let Err(error) = self.resolver.tree(&next.revision).await else {
+                return Ok(Some(one));
+            };
+            // another tag's may be within reach
+            drop(one);
+            warn!(
+                error = format!("{error:#}"),
+                "cannot get the package set that a tag moves to"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn missing(

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use laminix::job::Work;
-use laminix::key::{Key, Subject};
+use laminix::key::{Key, Subject, TagRef};
 use laminix::name::Tag;
-use laminix::record::{PackageRecord, SourceRecord};
+use laminix::record::{Next, PackageRecord, SourceRecord, now};
 use laminix::source::Revision;
 use laminix_builder::carry::Idle;
 use laminix_builder::claims::Progress;
@@ -206,6 +206,53 @@ async fn a_second_carry_of_a_tag_ends_with_the_first() {
     first.unwrap();
     second.unwrap();
     assert_eq!(shop.named().await, (new, None));
+}
+
+/// A revision that was pushed away, say. When the tag names another one, that is what it goes on with.
+#[tokio::test]
+async fn a_package_set_that_cannot_be_had_holds_up_no_other_tag() {
+    let Some(shop) = Shop::open().await else { return };
+    let (old, new) = shop.about_to_move(&["a"]).await;
+    let lost = TagRef {
+        tag: "lost".parse().unwrap(),
+        ..shop.latest()
+    };
+    let record = SourceRecord::Resolved {
+        revision: old.clone(),
+        at: now(),
+        fixed: false,
+        next: Some(Next {
+            revision: "0".repeat(40).parse().unwrap(),
+            since: now(),
+        }),
+    };
+    let body = serde_json::to_vec(&record).unwrap();
+    shop.store
+        .put(&Key::Source(lost.clone()), body.into())
+        .await
+        .unwrap();
+    let (_busy, places) = watch::channel(0);
+    let idle = Idle::new(places, 1);
+    let progress = Progress::new();
+    let mut first = Box::pin(shop.workshop.carry(&lost.tag, &progress, &idle));
+    // long enough to ask for it in vain
+    let waited = tokio::time::timeout(Duration::from_secs(3), &mut first).await;
+    assert!(waited.is_err());
+    let other = async {
+        let moved = tokio::time::timeout(Duration::from_secs(20), shop.carry()).await;
+        assert!(moved.is_ok(), "it waits for the other tag");
+        assert_eq!(shop.named().await, (new.clone(), None));
+        shop.branch("lost").await;
+    };
+    let both = async { tokio::join!(first, other) };
+    let (first, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    first.unwrap();
+    let bytes = shop.store.get(&Key::Source(lost)).await.unwrap().unwrap();
+    let record = serde_json::from_slice(&bytes).unwrap();
+    assert!(
+        matches!(&record, SourceRecord::Resolved { revision, next: None, .. } if *revision == new),
+        "{record:?}"
+    );
 }
 
 /// What is made ready beforehand is ready for those who pull now, and for those who pull when the tag has moved.

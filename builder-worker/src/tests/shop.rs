@@ -108,6 +108,11 @@ impl Shop {
         self.git(&["reset", "--quiet", "--hard", revision.as_str()]).await;
     }
 
+    /// A branch at the last commit.
+    pub(crate) async fn branch(&self, name: &str) {
+        self.git(&["branch", name]).await;
+    }
+
     pub(crate) fn resolve(&self) -> Work {
         Work::Resolve {
             source: self.source.clone(),
