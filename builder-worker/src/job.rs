@@ -145,10 +145,11 @@ impl Workshop {
             source: self.resolver.source().id(),
             tag: tag.clone(),
         };
-        match self.resolver.resolve(tag).await? {
+        let resolved = self.resolver.resolve(tag).await?;
+        let known = self.known(&reference).await?;
+        match resolved {
             Resolved::Revision { revision, fixed } => {
                 info!(%tag, %revision, "a tag is resolved");
-                let known = self.known(&reference).await?;
                 let record = self.carrier.record(known, &revision, fixed);
                 self.record_tag(reference, &record).await?;
                 Ok(match record {
@@ -158,6 +159,12 @@ impl Workshop {
                     }),
                     SourceRecord::Refused { .. } => None,
                 })
+            }
+            // what the operator has named was there: its host is in trouble, and nobody who pulls is to pay for that
+            Resolved::Refused(reason)
+                if *tag == Tag::latest() && matches!(known, Some(SourceRecord::Resolved { .. })) =>
+            {
+                bail!("`{tag}` named something before, and now {reason}")
             }
             Resolved::Refused(reason) => {
                 info!(%tag, reason, "a tag names nothing");

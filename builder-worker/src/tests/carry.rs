@@ -170,6 +170,24 @@ async fn what_was_named_before_outlives_a_job_that_is_given_up() {
     assert_eq!(shop.named().await, (old, Some(new)));
 }
 
+/// What the operator has named may be out of reach of its own host for a while.
+#[tokio::test]
+async fn what_was_named_before_outlives_a_look_up_that_finds_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    // nothing is there yet: whoever pulls is told so
+    assert_eq!(shop.do_work(&shop.resolve()).await, None);
+    let bytes = shop.store.get(&Key::Source(shop.latest())).await.unwrap();
+    assert!(matches!(
+        serde_json::from_slice(&bytes.unwrap()).unwrap(),
+        SourceRecord::Refused { .. }
+    ));
+    let (old, new) = shop.about_to_move(&["a"]).await;
+    shop.lose_branch().await;
+    let looked = shop.workshop.work(&shop.resolve(), &Progress::new()).await;
+    assert!(looked.unwrap_err().to_string().contains("no default branch"));
+    assert_eq!(shop.named().await, (old, Some(new)));
+}
+
 #[tokio::test]
 async fn others_go_first() {
     let Some(shop) = Shop::open().await else { return };

@@ -113,6 +113,11 @@ impl Shop {
         self.git(&["branch", name]).await;
     }
 
+    /// The repository has no default branch, until somebody commits to it.
+    pub(crate) async fn lose_branch(&self) {
+        self.git(&["symbolic-ref", "HEAD", "refs/heads/none"]).await;
+    }
+
     pub(crate) fn resolve(&self) -> Work {
         Work::Resolve {
             source: self.source.clone(),
