@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use laminix::job::Work;
+use laminix::job::{Job, Work};
 use laminix::key::{Subject, TagRef};
 use laminix::name::Tag;
 use laminix::queue::{Delivery, Queue, QueueError, Receipt};
@@ -54,8 +54,18 @@ pub struct Worker {
     abandoned: Abandoned,
 }
 
-/// Deliveries whose job was broken off, and what it was to make.
-type Abandoned = Arc<Mutex<Vec<(Receipt, Vec<Subject>)>>>;
+/// What was broken off.
+type Abandoned = Arc<Mutex<Vec<Taken>>>;
+
+/// A delivery that is this worker's.
+#[derive(Debug, Clone)]
+struct Taken {
+    work: Work,
+    attempt: u32,
+    receipt: Receipt,
+    /// What others may wait for meanwhile.
+    subjects: Vec<Subject>,
+}
 
 impl Worker {
     /// A worker that does so many jobs at once, and gives them so much time when it is to stop.
@@ -110,8 +120,8 @@ impl Worker {
             running.shutdown().await;
         }
         let abandoned = std::mem::take(&mut *lock(&worker.abandoned));
-        for (receipt, subjects) in abandoned {
-            worker.hand_on(&receipt, &subjects).await;
+        for taken in abandoned {
+            worker.hand_on(&taken).await;
         }
     }
 
@@ -150,10 +160,14 @@ impl Worker {
             Ok(job) => match self.workshop.refusal(&job.work) {
                 Some(reason) => self.park(&receipt, &reason).await,
                 None => {
+                    let taken = Taken {
+                        subjects: self.workshop.subjects(&job.work),
+                        work: job.work,
+                        attempt,
+                        receipt,
+                    };
                     let span = info_span!("job", attempt);
-                    self.attempt(&job.work, attempt, &receipt, place)
-                        .instrument(span)
-                        .await
+                    self.attempt(&taken, place).instrument(span).await
                 }
             },
             Err(error) => self.park(&receipt, &error.to_string()).await,
@@ -165,105 +179,97 @@ impl Worker {
         }
     }
 
-    async fn attempt(
-        &self,
-        work: &Work,
-        attempt: u32,
-        receipt: &Receipt,
-        place: Place,
-    ) -> Result<(), QueueError> {
-        let (subjects, progress) = (self.workshop.subjects(work), Progress::new());
-        let running = self.meters.begin(Kind::of(work), &progress);
-        let doing = self.workshop.work(work, &progress);
-        let unsettled = self.unsettled(receipt, &subjects);
-        let done = self.keeping(doing, receipt, &subjects, &progress).await;
+    async fn attempt(&self, taken: &Taken, place: Place) -> Result<(), QueueError> {
+        let progress = Progress::new();
+        let running = self.meters.begin(Kind::of(&taken.work), &progress);
+        let doing = self.workshop.work(&taken.work, &progress);
+        let unsettled = self.unsettled(taken);
+        let done = self.keeping(doing, taken, &progress).await;
         unsettled.settle();
         let outcome = match done {
             Ok(Some(tag)) => {
                 running.end(Outcome::Done);
                 drop(place);
-                return self.carry(work, &tag, attempt, receipt).await;
+                return self.carry(taken, &tag).await;
             }
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
-        self.settle(work, outcome, attempt, receipt, &subjects, running)
-            .await
+        self.settle(taken, outcome, running).await
     }
 
     /// Goes on with a tag that moves, without a place of its own.
-    async fn carry(&self, work: &Work, tag: &Tag, attempt: u32, receipt: &Receipt) -> Result<(), QueueError> {
+    async fn carry(&self, taken: &Taken, tag: &Tag) -> Result<(), QueueError> {
         let source = self.workshop.resolver.source().id();
-        let subjects = [Subject::Tag(TagRef {
-            source,
-            tag: tag.clone(),
-        })];
+        let taken = &Taken {
+            subjects: vec![Subject::Tag(TagRef {
+                source,
+                tag: tag.clone(),
+            })],
+            ..taken.clone()
+        };
         let progress = Progress::new();
         let running = self.meters.begin(Kind::Carry, &progress);
         let idle = Idle::new(self.busy.subscribe(), self.jobs);
         let doing = self.workshop.carry(tag, &progress, &idle);
-        let unsettled = self.unsettled(receipt, &subjects);
+        let unsettled = self.unsettled(taken);
         let mut stopping = self.stopping.subscribe();
         let stopped = async { drop(stopping.wait_for(|&stopping| stopping).await) };
         let done = tokio::select! {
-            done = self.keeping(doing, receipt, &subjects, &progress) => done,
+            done = self.keeping(doing, taken, &progress) => done,
             () = stopped => {
                 unsettled.settle();
-                self.hand_on(receipt, &subjects).await;
+                self.hand_on(taken).await;
                 return Ok(());
             }
         };
         unsettled.settle();
-        self.settle(work, done, attempt, receipt, &subjects, running)
-            .await
+        self.settle(taken, done, running).await
     }
 
     /// Does something while the delivery and its claims are kept alive.
     async fn keeping<T>(
         &self,
         doing: impl Future<Output = anyhow::Result<T>>,
-        receipt: &Receipt,
-        subjects: &[Subject],
+        taken: &Taken,
         progress: &Progress,
     ) -> anyhow::Result<T> {
         tokio::select! {
             done = doing => done,
-            never = self.heartbeat(receipt) => never,
-            never = claims::keep(&self.workshop.store, subjects, progress) => never,
+            never = self.heartbeat(&taken.receipt) => never,
+            never = claims::keep(&self.workshop.store, &taken.subjects, progress) => never,
         }
     }
 
     async fn settle(
         &self,
-        work: &Work,
+        taken: &Taken,
         done: anyhow::Result<()>,
-        attempt: u32,
-        receipt: &Receipt,
-        subjects: &[Subject],
         running: Running,
     ) -> Result<(), QueueError> {
         let settled = match done {
             Ok(()) => {
                 running.end(Outcome::Done);
-                self.queue.complete(receipt).await
+                self.queue.complete(&taken.receipt).await
             }
             Err(problem) => {
                 let reason = format!("{problem:#}");
                 warn!(reason, "a job failed");
-                if !self.queue.give_back(receipt, RETRY * attempt, &reason).await? {
+                let pause = RETRY * taken.attempt;
+                if !self.queue.give_back(&taken.receipt, pause, &reason).await? {
                     running.end(Outcome::Failed);
                     // those who wait go on waiting for the next attempt
                     return Ok(());
                 }
                 running.end(Outcome::Parked);
                 error!(reason, "a job is given up and parked");
-                if let Err(error) = self.workshop.give_up(work).await {
+                if let Err(error) = self.workshop.give_up(&taken.work).await {
                     error!(error = format!("{error:#}"), "cannot tell those who wait");
                 }
                 Ok(())
             }
         };
-        claims::release(&self.workshop.store, subjects).await;
+        claims::release(&self.workshop.store, &taken.subjects).await;
         settled
     }
 
@@ -275,14 +281,31 @@ impl Worker {
         self.queue.park(receipt, reason).await
     }
 
-    /// Makes a message visible to other workers, now.
-    async fn hand_on(&self, receipt: &Receipt, subjects: &[Subject]) {
-        claims::hand_on(&self.workshop.store, subjects).await;
-        if let Err(error) = self.queue.extend(receipt, Duration::ZERO).await {
+    /// Makes a job another worker's, now.
+    async fn hand_on(&self, taken: &Taken) {
+        claims::hand_on(&self.workshop.store, &taken.subjects).await;
+        if taken.attempt > 1 && self.send_anew(taken).await {
+            return;
+        }
+        if let Err(error) = self.queue.extend(&taken.receipt, Duration::ZERO).await {
             warn!(%error, cause = cause(&error), "cannot give a job back");
             // it is visible when its time is up; until then those who wait may ask somebody else
-            claims::release(&self.workshop.store, subjects).await;
+            claims::release(&self.workshop.store, &taken.subjects).await;
         }
+    }
+
+    /// Sends a job again, and says whether that went well. The attempts of a message are for failures: a job that several
+    /// workers had to hand on would be parked at its first, or by SQS without a reason.
+    async fn send_anew(&self, taken: &Taken) -> bool {
+        if let Err(error) = self.queue.send(&Job::new(taken.work.clone())).await {
+            warn!(%error, cause = cause(&error), "cannot send a job anew");
+            return false;
+        }
+        if let Err(error) = self.queue.complete(&taken.receipt).await {
+            // it comes a second time, when its time is up, and finds little left to do
+            warn!(%error, cause = cause(&error), "a job is in the queue twice");
+        }
+        true
     }
 
     /// Keeps a delivery ours for as long as this is awaited.
@@ -308,9 +331,9 @@ impl Worker {
         }
     }
 
-    fn unsettled(&self, receipt: &Receipt, subjects: &[Subject]) -> Unsettled {
+    fn unsettled(&self, taken: &Taken) -> Unsettled {
         Unsettled {
-            delivery: Some((receipt.clone(), subjects.to_vec())),
+            taken: Some(taken.clone()),
             abandoned: Arc::clone(&self.abandoned),
         }
     }
@@ -346,22 +369,22 @@ impl Drop for Place {
 
 /// A delivery whose job is under way. If that is broken off, the message is to go back to the queue.
 struct Unsettled {
-    delivery: Option<(Receipt, Vec<Subject>)>,
+    taken: Option<Taken>,
     abandoned: Abandoned,
 }
 
 impl Unsettled {
     fn settle(mut self) {
-        self.delivery = None;
+        self.taken = None;
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        lock(&self.abandoned).extend(self.delivery.take());
+        lock(&self.abandoned).extend(self.taken.take());
     }
 }
 
-fn lock(abandoned: &Abandoned) -> MutexGuard<'_, Vec<(Receipt, Vec<Subject>)>> {
+fn lock(abandoned: &Abandoned) -> MutexGuard<'_, Vec<Taken>> {
     abandoned.lock().unwrap_or_else(PoisonError::into_inner)
 }

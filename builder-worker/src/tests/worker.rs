@@ -99,6 +99,39 @@ async fn jobs_that_take_too_long_are_another_workers_at_once() {
     }
 }
 
+/// A message's attempts are for failures: a rollout of workers after the other must not use them up.
+#[tokio::test]
+async fn a_job_that_was_handed_on_before_has_all_its_attempts() {
+    let Some(shop) = Shop::open().await else { return };
+    let time = long_time(26);
+    let revision = shop.commit(&SET.replace("TIME", &time)).await;
+    let work = shop.build(&revision, &["endless"]);
+    shop.send(work.clone()).await;
+    for _ in 1..Queue::ATTEMPTS {
+        let delivery = shop.queue.receive(Duration::ZERO).await.unwrap().unwrap();
+        shop.queue
+            .extend(&delivery.receipt, Duration::ZERO)
+            .await
+            .unwrap();
+    }
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        until("the build runs", async || is_running(&time)).await;
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
+    assert_eq!(shop.queue.depth().await.unwrap(), depth(1, 0));
+    let again = shop.queue.receive(Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!((again.attempt, again.job.unwrap().work), (1, work));
+    let subject = Subject::Package(shop.package(&revision, "endless"));
+    let claim = shop.claim(&subject.claim()).await.unwrap();
+    assert!(claim.phase.contains("another builder"), "{}", claim.phase);
+}
+
 /// One call that fails must not cost the delivery: until the next look its time would be up.
 #[tokio::test]
 async fn a_heartbeat_that_fails_is_tried_again_soon() {
