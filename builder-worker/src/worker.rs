@@ -6,14 +6,14 @@
 //! back at once. A second request, or the end of that time, breaks off what still runs. Its messages become visible to other
 //! workers at once, and its claims say what is waited for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use laminix::job::{Job, Work};
+use laminix::job::Job;
 use laminix::key::{Subject, TagRef};
 use laminix::name::Tag;
 use laminix::queue::{Delivery, Queue, QueueError, Receipt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -21,6 +21,7 @@ use crate::carry::Idle;
 use crate::claims::{self, Progress};
 use crate::job::Workshop;
 use crate::meters::{Kind, Meters, Outcome, Running};
+use crate::taken::{Abandoned, Place, Taken};
 
 /// How long one look at the queue may take; SQS allows 20 s.
 const LOOK: Duration = Duration::from_secs(20);
@@ -52,19 +53,6 @@ pub struct Worker {
     busy: watch::Sender<usize>,
     stopping: watch::Sender<bool>,
     abandoned: Abandoned,
-}
-
-/// What was broken off.
-type Abandoned = Arc<Mutex<Vec<Taken>>>;
-
-/// A delivery that is this worker's.
-#[derive(Debug, Clone)]
-struct Taken {
-    work: Work,
-    attempt: u32,
-    receipt: Receipt,
-    /// What others may wait for meanwhile.
-    subjects: Vec<Subject>,
 }
 
 impl Worker {
@@ -119,8 +107,7 @@ impl Worker {
             info!(jobs = running.len(), "stopping: jobs are broken off");
             running.shutdown().await;
         }
-        let abandoned = std::mem::take(&mut *lock(&worker.abandoned));
-        for taken in abandoned {
+        for taken in worker.abandoned.take() {
             worker.hand_on(&taken).await;
         }
     }
@@ -183,7 +170,7 @@ impl Worker {
         let progress = Progress::new();
         let running = self.meters.begin(Kind::of(&taken.work), &progress);
         let doing = self.workshop.work(&taken.work, &progress);
-        let unsettled = self.unsettled(taken);
+        let unsettled = self.abandoned.unless_settled(taken);
         let done = self.keeping(doing, taken, &progress).await;
         unsettled.settle();
         let outcome = match done {
@@ -212,7 +199,7 @@ impl Worker {
         let running = self.meters.begin(Kind::Carry, &progress);
         let idle = Idle::new(self.busy.subscribe(), self.jobs);
         let doing = self.workshop.carry(tag, &progress, &idle);
-        let unsettled = self.unsettled(taken);
+        let unsettled = self.abandoned.unless_settled(taken);
         let mut stopping = self.stopping.subscribe();
         let stopped = async { drop(stopping.wait_for(|&stopping| stopping).await) };
         let done = tokio::select! {
@@ -330,61 +317,10 @@ impl Worker {
             }
         }
     }
-
-    fn unsettled(&self, taken: &Taken) -> Unsettled {
-        Unsettled {
-            taken: Some(taken.clone()),
-            abandoned: Arc::clone(&self.abandoned),
-        }
-    }
 }
 
 fn cause(error: &QueueError) -> String {
     std::error::Error::source(error)
         .map(ToString::to_string)
         .unwrap_or_default()
-}
-
-/// One of the worker's places for jobs, taken.
-struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
-    busy: watch::Sender<usize>,
-}
-
-impl Place {
-    fn take(permit: Option<OwnedSemaphorePermit>, busy: &watch::Sender<usize>) -> Self {
-        busy.send_modify(|busy| *busy += 1);
-        Self {
-            _permit: permit,
-            busy: busy.clone(),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.busy.send_modify(|busy| *busy -= 1);
-    }
-}
-
-/// A delivery whose job is under way. If that is broken off, the message is to go back to the queue.
-struct Unsettled {
-    taken: Option<Taken>,
-    abandoned: Abandoned,
-}
-
-impl Unsettled {
-    fn settle(mut self) {
-        self.taken = None;
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        lock(&self.abandoned).extend(self.taken.take());
-    }
-}
-
-fn lock(abandoned: &Abandoned) -> MutexGuard<'_, Vec<Taken>> {
-    abandoned.lock().unwrap_or_else(PoisonError::into_inner)
 }
