@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use laminix::job::Job;
+use laminix::job::{Job, Work};
 use laminix::key::{Subject, TagRef};
 use laminix::name::Tag;
 use laminix::queue::{Delivery, Queue, QueueError, Receipt};
@@ -175,9 +175,14 @@ impl Worker {
         unsettled.settle();
         let outcome = match done {
             Ok(Some(tag)) => {
-                running.end(Outcome::Done);
-                drop(place);
-                return self.carry(taken, &tag).await;
+                let carry = self.as_carry(taken, tag.clone());
+                if self.is_anothers(taken, &carry).await {
+                    Ok(())
+                } else {
+                    running.end(Outcome::Done);
+                    drop(place);
+                    return self.carry(&carry, &tag).await;
+                }
             }
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
@@ -185,16 +190,41 @@ impl Worker {
         self.settle(taken, outcome, running).await
     }
 
+    /// What is left of a delivery when its tag is to be carried: also of one that has warmed an image.
+    fn as_carry(&self, taken: &Taken, tag: Tag) -> Taken {
+        let source = self.workshop.resolver.source().clone();
+        let subject = Subject::Tag(TagRef {
+            source: source.id(),
+            tag: tag.clone(),
+        });
+        Taken {
+            work: Work::Resolve { source, tag },
+            attempt: taken.attempt,
+            receipt: taken.receipt.clone(),
+            subjects: vec![subject],
+        }
+    }
+
+    /// Whether the tag that an image was warmed at has a job of its own, which carries it. One that was sent to look the tag
+    /// up is that job. So is one that comes again: the claim may be that of its own first attempt.
+    async fn is_anothers(&self, taken: &Taken, carry: &Taken) -> bool {
+        if !matches!(taken.work, Work::Warm { .. }) || taken.attempt > 1 {
+            return false;
+        }
+        for subject in &carry.subjects {
+            // when the store does not say, a second carry does no harm
+            if claims::is_held(&self.workshop.store, subject)
+                .await
+                .unwrap_or(false)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Goes on with a tag that moves, without a place of its own.
     async fn carry(&self, taken: &Taken, tag: &Tag) -> Result<(), QueueError> {
-        let source = self.workshop.resolver.source().id();
-        let taken = &Taken {
-            subjects: vec![Subject::Tag(TagRef {
-                source,
-                tag: tag.clone(),
-            })],
-            ..taken.clone()
-        };
         let progress = Progress::new();
         let running = self.meters.begin(Kind::Carry, &progress);
         let idle = Idle::new(self.busy.subscribe(), self.jobs);

@@ -8,7 +8,7 @@ use laminix::name::Tag;
 use laminix::record::{Next, PackageRecord, SourceRecord, now};
 use laminix::source::Revision;
 use laminix_builder::carry::Idle;
-use laminix_builder::claims::Progress;
+use laminix_builder::claims::{self, Progress};
 use tokio::sync::{mpsc, watch};
 
 use crate::shop::{Shop, until};
@@ -278,14 +278,65 @@ async fn a_package_set_that_cannot_be_had_holds_up_no_other_tag() {
 async fn an_image_is_warmed_at_both_revisions() {
     let Some(shop) = Shop::open().await else { return };
     let (old, new) = shop.about_to_move(&["a"]).await;
-    let warm = Work::Warm {
-        source: shop.source.clone(),
-        name: "c".to_owned(),
-        tag: Tag::latest(),
-    };
+    let warm = shop.warm("c");
     assert_eq!(shop.do_work(&warm).await, Some(Tag::latest()));
     assert!(shop.is_ready(&old, "c").await && shop.is_ready(&new, "c").await);
     assert_eq!(shop.named().await.0, old);
+}
+
+/// The tag has a job of its own, which carries it and keeps the claim.
+#[tokio::test]
+async fn who_warms_an_image_carries_no_tag_that_another_worker_carries() {
+    let Some(shop) = Shop::open().await else { return };
+    let (old, new) = shop.about_to_move(&["slow"]).await;
+    let subjects = [Subject::Tag(shop.latest())];
+    let carrying = Progress::new();
+    carrying.say("carrying it elsewhere");
+    shop.send(shop.warm("c")).await;
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        let done = until("the job is done with", async || {
+            shop.is_ready(&new, "c").await && shop.queue.depth().await.unwrap().running == 0
+        });
+        tokio::select! {
+            () = done => {}
+            () = claims::keep(&shop.store, &subjects, &carrying) => {}
+        }
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
+    assert_eq!(shop.named().await, (old, Some(new)));
+    assert_eq!(shop.queue.depth().await.unwrap().waiting, 0);
+    let claim = shop.claim(&subjects[0].claim()).await.unwrap();
+    assert_eq!(claim.phase, "carrying it elsewhere");
+}
+
+/// A claim that was left by its own first attempt stops no carry: there may be no other message about the tag.
+#[tokio::test]
+async fn a_tag_is_carried_when_the_job_that_warmed_an_image_comes_again() {
+    let Some(shop) = Shop::open().await else { return };
+    let (_, new) = shop.about_to_move(&["a"]).await;
+    claims::hand_on(&shop.store, &[Subject::Tag(shop.latest())]).await;
+    shop.send(shop.warm("c")).await;
+    let first = shop.queue.receive(Duration::ZERO).await.unwrap().unwrap();
+    shop.queue.extend(&first.receipt, Duration::ZERO).await.unwrap();
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        until("the tag has moved", async || {
+            shop.named().await == (new.clone(), None)
+        })
+        .await;
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
 }
 
 /// A carry takes no place, keeps its claim, and is given back at once when its worker drains; the next one finishes it.

@@ -125,6 +125,14 @@ impl Shop {
         }
     }
 
+    pub(crate) fn warm(&self, name: &str) -> Work {
+        Work::Warm {
+            source: self.source.clone(),
+            name: name.to_owned(),
+            tag: Tag::latest(),
+        }
+    }
+
     pub(crate) fn build(&self, revision: &Revision, attributes: &[&str]) -> Work {
         Work::Build {
             source: self.source.clone(),
