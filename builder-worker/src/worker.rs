@@ -2,9 +2,9 @@
 //!
 //! ## How it stops
 //!
-//! The first request to stop ends receiving: jobs that run may finish within a time ([`Worker::drain`]), carries are given
-//! back at once. A second request, or the end of that time, breaks off what still runs. Its messages become visible to other
-//! workers at once, and its claims say what is waited for.
+//! The first request to stop ends receiving; a message that is handed out in that moment is given back. Jobs that run may
+//! finish within a time ([`Worker::drain`]), carries are given back at once. A second request, or the end of that time,
+//! breaks off what still runs. Its messages become visible to other workers at once, and its claims say what is waited for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(20);
 
 /// The first look is short: until it ends nobody can say whether the queue is within reach.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// A look that is under way when the worker is to stop may end within this: a queue may have handed out a message already.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// A queue that fails is asked again after this.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -79,14 +82,26 @@ impl Worker {
         {
             let mut stopped = std::pin::pin!(stop());
             loop {
-                let (place, delivery) = tokio::select! {
+                let permit = tokio::select! {
                     biased;
                     () = &mut stopped => break,
-                    next = worker.next(&places) => next,
+                    permit = Arc::clone(&places).acquire_owned() => permit.ok(),
                 };
+                let mut look = std::pin::pin!(worker.look());
+                let delivery = tokio::select! {
+                    biased;
+                    () = &mut stopped => {
+                        // carries go on until then: it would receive them itself
+                        worker.give_back_last(look).await;
+                        break;
+                    }
+                    delivery = &mut look => delivery,
+                };
+                while running.try_join_next().is_some() {}
+                let Some(delivery) = delivery else { continue };
+                let place = Place::take(permit, &worker.busy);
                 let worker = Arc::clone(&worker);
                 running.spawn(async move { worker.take(delivery, place).await });
-                while running.try_join_next().is_some() {}
             }
         }
         while running.try_join_next().is_some() {}
@@ -112,28 +127,34 @@ impl Worker {
         }
     }
 
-    /// The next delivery, and a place to do it in.
-    async fn next(&self, places: &Arc<Semaphore>) -> (Place, Delivery) {
-        loop {
-            let permit = Arc::clone(places).acquire_owned().await.ok();
-            let look = if self.meters.queue_silence().is_some() {
-                LOOK
-            } else {
-                FIRST_LOOK
-            };
-            match self.queue.receive(look).await {
-                Ok(received) => {
-                    self.meters.queue_answered();
-                    if let Some(delivery) = received {
-                        return (Place::take(permit, &self.busy), delivery);
-                    }
-                }
-                Err(error) => {
-                    self.meters.queue_failed();
-                    error!(%error, cause = cause(&error), "cannot receive jobs");
-                    tokio::time::sleep(PAUSE).await;
-                }
+    /// Looks at the queue once.
+    async fn look(&self) -> Option<Delivery> {
+        let time = if self.meters.queue_silence().is_some() {
+            LOOK
+        } else {
+            FIRST_LOOK
+        };
+        match self.queue.receive(time).await {
+            Ok(received) => {
+                self.meters.queue_answered();
+                received
             }
+            Err(error) => {
+                self.meters.queue_failed();
+                error!(%error, cause = cause(&error), "cannot receive jobs");
+                tokio::time::sleep(PAUSE).await;
+                None
+            }
+        }
+    }
+
+    /// Nobody else would get the message before its visibility time is over.
+    async fn give_back_last(&self, look: impl Future<Output = Option<Delivery>>) {
+        let Ok(Some(last)) = tokio::time::timeout(LAST_LOOK, look).await else {
+            return;
+        };
+        if let Err(error) = self.queue.extend(&last.receipt, Duration::ZERO).await {
+            warn!(%error, cause = cause(&error), "cannot give a job back");
         }
     }
 

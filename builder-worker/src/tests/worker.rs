@@ -36,7 +36,7 @@ async fn stopped(shop: &Shop, attribute: &str, time: &str, drain: Duration, twic
         until("it drains", async || {
             meters
                 .text(&laminix_builder::meters::Machine::default())
-                .contains("laminix_draining 1")
+                .contains("\nlaminix_draining 1\n")
         })
         .await;
         // nobody takes this any more
@@ -130,6 +130,33 @@ async fn a_job_that_was_handed_on_before_has_all_its_attempts() {
     let subject = Subject::Package(shop.package(&revision, "endless"));
     let claim = shop.claim(&subject.claim()).await.unwrap();
     assert!(claim.phase.contains("another builder"), "{}", claim.phase);
+}
+
+/// The queue may hand a message out just when the worker is to stop.
+#[tokio::test]
+async fn a_message_of_the_last_look_is_given_back_at_once() {
+    let Some(shop) = Shop::open().await else { return };
+    let revision = shop.commit(SET).await;
+    let worker = shop.worker(1, Duration::from_secs(60));
+    let meters = worker.meters.clone();
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = worker.run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        // the first look is over, and the second one takes longer
+        until("it looks", async || meters.queue_silence().is_some()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.send(()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        shop.send(shop.build(&revision, &["quick"])).await;
+        (Instant::now(), stop)
+    };
+    let ((), (began, _)) = tokio::join!(running, script);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let again = shop.queue.receive(Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(again.attempt, 2, "it was not received");
+    assert!(!shop.is_ready(&revision, "quick").await);
 }
 
 /// One call that fails must not cost the delivery: until the next look its time would be up.
