@@ -25,7 +25,6 @@
 //! The first look-up of a tag moves nothing, so it waits for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -35,7 +34,7 @@ use laminix::name::{Attribute, System, Tag};
 use laminix::record::{ImageRecord, Next, Seconds, SourceRecord, now};
 use laminix::source::Revision;
 use laminix::store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -60,8 +59,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub struct Carrier {
     most: usize,
     time: Duration,
-    tags: Mutex<BTreeSet<Tag>>,
-    batch: tokio::sync::Mutex<()>,
+    tags: watch::Sender<BTreeSet<Tag>>,
+    batch: Mutex<()>,
 }
 
 /// Whether a worker has a place for somebody who comes now.
@@ -101,8 +100,8 @@ impl Carrier {
         Self {
             most,
             time,
-            tags: Mutex::default(),
-            batch: tokio::sync::Mutex::default(),
+            tags: watch::Sender::default(),
+            batch: Mutex::default(),
         }
     }
 
@@ -148,15 +147,16 @@ impl Carrier {
         self.time.saturating_sub(passed)
     }
 
-    fn begin(&self, tag: &Tag) -> Option<Turn<'_>> {
-        self.tags().insert(tag.clone()).then(|| Turn {
+    /// Waits until nobody else of this worker carries the tag.
+    async fn begin(&self, tag: &Tag) -> Turn<'_> {
+        let mut tags = self.tags.subscribe();
+        while !self.tags.send_if_modified(|tags| tags.insert(tag.clone())) {
+            drop(tags.wait_for(|tags| !tags.contains(tag)).await);
+        }
+        Turn {
             carrier: self,
             tag: tag.clone(),
-        })
-    }
-
-    fn tags(&self) -> MutexGuard<'_, BTreeSet<Tag>> {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 
@@ -168,7 +168,9 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.carrier.tags().remove(&self.tag);
+        self.carrier.tags.send_modify(|tags| {
+            tags.remove(&self.tag);
+        });
     }
 }
 
@@ -178,9 +180,8 @@ impl Workshop {
     /// # Errors
     /// Those of the store: the job is to be tried again.
     pub async fn carry(&self, tag: &Tag, progress: &Progress, idle: &Idle) -> Result<()> {
-        let Some(_turn) = self.carrier.begin(tag) else {
-            return Ok(());
-        };
+        // a message that came again is the only one there is: it is not done with before the carry that it is about
+        let _turn = self.carrier.begin(tag).await;
         let reference = TagRef {
             source: self.resolver.source().id(),
             tag: tag.clone(),
@@ -234,19 +235,9 @@ impl Workshop {
                 if missing.is_empty() {
                     return Ok(true);
                 }
-                idle.wait().await;
-                // those of several tags take turns
-                let _one = self.carrier.batch.lock().await;
-                if self.overtaken(tag, next).await? {
+                let Some(_one) = self.turn(tag, next, idle).await? else {
                     return Ok(false);
-                }
-                while let Err(error) = self.resolver.tree(&next.revision).await {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "cannot get the package set that a tag moves to"
-                    );
-                    tokio::time::sleep(PAUSE).await;
-                }
+                };
                 for (system, attributes) in missing {
                     self.carry_packages(next, system, &attributes).await;
                 }
@@ -263,6 +254,27 @@ impl Workshop {
             }
         }
         Ok(Carried::Enough)
+    }
+
+    /// Those of several tags take turns, and all of them let others go first. `None`: the tag is overtaken.
+    async fn turn(&self, tag: &Tag, next: &Next, idle: &Idle) -> Result<Option<MutexGuard<'_, ()>>> {
+        loop {
+            let one = self.carrier.batch.lock().await;
+            idle.wait().await;
+            if self.overtaken(tag, next).await? {
+                return Ok(None);
+            }
+            let Err(error) = self.resolver.tree(&next.revision).await else {
+                return Ok(Some(one));
+            };
+            // another tag's may be within reach
+            drop(one);
+            warn!(
+                error = format!("{error:#}"),
+                "cannot get the package set that a tag moves to"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn missing(

@@ -48,6 +48,7 @@ const KEPT_AT_LEAST: usize = 2;
 pub struct Collector {
     wanted: u64,
     store: PathBuf,
+    patience: Duration,
     held: RwLock<()>,
     rest: Mutex<Option<Instant>>,
 }
@@ -62,6 +63,7 @@ impl Collector {
         Self {
             wanted,
             store: STORE_DIR.into(),
+            patience: URGENT,
             held: RwLock::new(()),
             rest: Mutex::new(None),
         }
@@ -109,7 +111,7 @@ impl Collector {
         if rest.is_some_and(|until| Instant::now() < until) {
             return Ok(false);
         }
-        let Some(_alone) = self.alone(free < self.wanted / 2).await else {
+        let Some(_alone) = self.alone(free < self.wanted / 2, &mut rest).await else {
             return Ok(false);
         };
         resolver.prune(KEPT_AT_LEAST)?;
@@ -124,12 +126,19 @@ impl Collector {
         Ok(true)
     }
 
-    async fn alone(&self, urgent: bool) -> Option<RwLockWriteGuard<'_, ()>> {
-        match self.held.try_write() {
-            Ok(alone) => Some(alone),
-            Err(_) if urgent => tokio::time::timeout(URGENT, self.held.write()).await.ok(),
-            Err(_) => None,
+    async fn alone(&self, urgent: bool, rest: &mut Option<Instant>) -> Option<RwLockWriteGuard<'_, ()>> {
+        if let Ok(alone) = self.held.try_write() {
+            return Some(alone);
         }
+        if !urgent {
+            return None;
+        }
+        let alone = tokio::time::timeout(self.patience, self.held.write()).await.ok();
+        if alone.is_none() {
+            // those who came meanwhile were kept waiting for nothing: not again at once
+            *rest = Some(Instant::now() + REST);
+        }
+        alone
     }
 
     async fn collect(&self, nix: &Nix, bytes: u64, meters: &Meters) -> Result<()> {
@@ -153,5 +162,26 @@ impl Collector {
             "the Nix store is collected"
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_was_kept_waiting_in_vain_is_left_alone_for_a_while() {
+        let collector = Collector {
+            patience: Duration::from_millis(10),
+            ..Collector::new(1)
+        };
+        let hold = collector.hold().await;
+        let mut rest = None;
+        // where nobody is kept waiting, the next look may find a moment
+        assert!(collector.alone(false, &mut rest).await.is_none() && rest.is_none());
+        assert!(collector.alone(true, &mut rest).await.is_none());
+        assert!(rest.is_some_and(|until| until > Instant::now()));
+        drop(hold);
+        assert!(collector.alone(true, &mut None).await.is_some());
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! Every step is idempotent: what is recorded already is not made again, so a job that comes twice does no harm.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use laminix::compose::BASE;
 use laminix::job::Work;
 use laminix::key::{Key, PackageRef, Subject, TagRef};
@@ -14,7 +13,7 @@ use laminix::name::{Attribute, Image, System, Tag};
 use laminix::record::{Compression, PackageRecord, SourceRecord, StorePath, now};
 use laminix::source::Revision;
 use laminix::store::Store;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::carry::Carrier;
 use crate::claims::{self, Progress};
@@ -145,10 +144,11 @@ impl Workshop {
             source: self.resolver.source().id(),
             tag: tag.clone(),
         };
-        match self.resolver.resolve(tag).await? {
+        let resolved = self.resolver.resolve(tag).await?;
+        let known = self.known(&reference).await?;
+        match resolved {
             Resolved::Revision { revision, fixed } => {
                 info!(%tag, %revision, "a tag is resolved");
-                let known = self.known(&reference).await?;
                 let record = self.carrier.record(known, &revision, fixed);
                 self.record_tag(reference, &record).await?;
                 Ok(match record {
@@ -158,6 +158,12 @@ impl Workshop {
                     }),
                     SourceRecord::Refused { .. } => None,
                 })
+            }
+            // what the operator has named was there: its host is in trouble, and nobody who pulls is to pay for that
+            Resolved::Refused(reason)
+                if *tag == Tag::latest() && matches!(known, Some(SourceRecord::Resolved { .. })) =>
+            {
+                bail!("`{tag}` named something before, and now {reason}")
             }
             Resolved::Refused(reason) => {
                 info!(%tag, reason, "a tag names nothing");
@@ -278,28 +284,26 @@ impl Workshop {
         // the roots live until all is packed
         let (outcomes, _roots) = realise(&self.nix, &derivations, progress).await?;
         drop(hold);
-        let mut trouble = BTreeMap::new();
+        let mut trouble = None;
         for ((package, derivation), outcome) in packages.into_iter().zip(outcomes) {
-            match outcome {
+            let attribute = package.attribute.clone();
+            let done = match outcome {
                 Outcome::Ready => {
                     progress.say(format!("packing {}", derivation.name));
-                    let attribute = package.attribute.clone();
-                    self.pack(package, derivation)
-                        .await
-                        .with_context(|| format!("packing {attribute}"))?;
+                    self.pack(package, derivation).await.context("packing")
                 }
                 Outcome::Failed { reason, log } => {
-                    publish(&self.store, &package, &publish::failed(reason, &log, now())).await?;
+                    publish(&self.store, &package, &publish::failed(reason, &log, now())).await
                 }
-                Outcome::Retry(reason) => {
-                    trouble.insert(package.attribute, reason);
-                }
+                Outcome::Retry(reason) => Err(anyhow!(reason)),
+            };
+            if let Err(error) = done {
+                warn!(%attribute, error = format!("{error:#}"), "a package is not ready");
+                // the others of the job are not to blame
+                trouble.get_or_insert(error.context(attribute));
             }
         }
-        match trouble.into_iter().next() {
-            Some((attribute, reason)) => bail!("realising {attribute}: {reason}"),
-            None => Ok(()),
-        }
+        trouble.map_or(Ok(()), Err)
     }
 
     async fn pack(&self, package: PackageRef, derivation: Derivation) -> anyhow::Result<()> {

@@ -47,6 +47,7 @@ pub mod publish;
 pub mod realise;
 pub mod source;
 pub mod status;
+mod taken;
 pub mod tree;
 pub mod upload;
 mod words;

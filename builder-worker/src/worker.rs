@@ -2,18 +2,18 @@
 //!
 //! ## How it stops
 //!
-//! The first request to stop ends receiving: jobs that run may finish within a time ([`Worker::drain`]), carries are given
-//! back at once. A second request, or the end of that time, breaks off what still runs. Its messages become visible to other
-//! workers at once, and its claims say what is waited for.
+//! The first request to stop ends receiving; a message that is handed out in that moment is given back. Jobs that run may
+//! finish within a time ([`Worker::drain`]), carries are given back at once. A second request, or the end of that time,
+//! breaks off what still runs. Its messages become visible to other workers at once, and its claims say what is waited for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use laminix::job::Work;
+use laminix::job::{Job, Work};
 use laminix::key::{Subject, TagRef};
 use laminix::name::Tag;
 use laminix::queue::{Delivery, Queue, QueueError, Receipt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -21,6 +21,7 @@ use crate::carry::Idle;
 use crate::claims::{self, Progress};
 use crate::job::Workshop;
 use crate::meters::{Kind, Meters, Outcome, Running};
+use crate::taken::{Abandoned, Place, Taken};
 
 /// How long one look at the queue may take; SQS allows 20 s.
 const LOOK: Duration = Duration::from_secs(20);
@@ -28,8 +29,14 @@ const LOOK: Duration = Duration::from_secs(20);
 /// The first look is short: until it ends nobody can say whether the queue is within reach.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
+/// A look that is under way when the worker is to stop may end within this: a queue may have handed out a message already.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 /// A queue that fails is asked again after this.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// A delivery that could not be extended is tried again after this, because what is left of its time may be one call's.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A job that failed is tried again after this, times its number of attempts.
 const RETRY: Duration = Duration::from_secs(5);
@@ -50,9 +57,6 @@ pub struct Worker {
     stopping: watch::Sender<bool>,
     abandoned: Abandoned,
 }
-
-/// Deliveries whose job was broken off, and what it was to make.
-type Abandoned = Arc<Mutex<Vec<(Receipt, Vec<Subject>)>>>;
 
 impl Worker {
     /// A worker that does so many jobs at once, and gives them so much time when it is to stop.
@@ -78,14 +82,26 @@ impl Worker {
         {
             let mut stopped = std::pin::pin!(stop());
             loop {
-                let (place, delivery) = tokio::select! {
+                let permit = tokio::select! {
                     biased;
                     () = &mut stopped => break,
-                    next = worker.next(&places) => next,
+                    permit = Arc::clone(&places).acquire_owned() => permit.ok(),
                 };
+                let mut look = std::pin::pin!(worker.look());
+                let delivery = tokio::select! {
+                    biased;
+                    () = &mut stopped => {
+                        // carries go on until then: it would receive them itself
+                        worker.give_back_last(look).await;
+                        break;
+                    }
+                    delivery = &mut look => delivery,
+                };
+                while running.try_join_next().is_some() {}
+                let Some(delivery) = delivery else { continue };
+                let place = Place::take(permit, &worker.busy);
                 let worker = Arc::clone(&worker);
                 running.spawn(async move { worker.take(delivery, place).await });
-                while running.try_join_next().is_some() {}
             }
         }
         while running.try_join_next().is_some() {}
@@ -106,34 +122,39 @@ impl Worker {
             info!(jobs = running.len(), "stopping: jobs are broken off");
             running.shutdown().await;
         }
-        let abandoned = std::mem::take(&mut *lock(&worker.abandoned));
-        for (receipt, subjects) in abandoned {
-            worker.hand_on(&receipt, &subjects).await;
+        for taken in worker.abandoned.take() {
+            worker.hand_on(&taken).await;
         }
     }
 
-    /// The next delivery, and a place to do it in.
-    async fn next(&self, places: &Arc<Semaphore>) -> (Place, Delivery) {
-        loop {
-            let permit = Arc::clone(places).acquire_owned().await.ok();
-            let look = if self.meters.queue_silence().is_some() {
-                LOOK
-            } else {
-                FIRST_LOOK
-            };
-            match self.queue.receive(look).await {
-                Ok(received) => {
-                    self.meters.queue_answered();
-                    if let Some(delivery) = received {
-                        return (Place::take(permit, &self.busy), delivery);
-                    }
-                }
-                Err(error) => {
-                    self.meters.queue_failed();
-                    error!(%error, cause = cause(&error), "cannot receive jobs");
-                    tokio::time::sleep(PAUSE).await;
-                }
+    /// Looks at the queue once.
+    async fn look(&self) -> Option<Delivery> {
+        let time = if self.meters.queue_silence().is_some() {
+            LOOK
+        } else {
+            FIRST_LOOK
+        };
+        match self.queue.receive(time).await {
+            Ok(received) => {
+                self.meters.queue_answered();
+                received
             }
+            Err(error) => {
+                self.meters.queue_failed();
+                error!(%error, cause = cause(&error), "cannot receive jobs");
+                tokio::time::sleep(PAUSE).await;
+                None
+            }
+        }
+    }
+
+    /// Nobody else would get the message before its visibility time is over.
+    async fn give_back_last(&self, look: impl Future<Output = Option<Delivery>>) {
+        let Ok(Some(last)) = tokio::time::timeout(LAST_LOOK, look).await else {
+            return;
+        };
+        if let Err(error) = self.queue.extend(&last.receipt, Duration::ZERO).await {
+            warn!(%error, cause = cause(&error), "cannot give a job back");
         }
     }
 
@@ -147,10 +168,14 @@ impl Worker {
             Ok(job) => match self.workshop.refusal(&job.work) {
                 Some(reason) => self.park(&receipt, &reason).await,
                 None => {
+                    let taken = Taken {
+                        subjects: self.workshop.subjects(&job.work),
+                        work: job.work,
+                        attempt,
+                        receipt,
+                    };
                     let span = info_span!("job", attempt);
-                    self.attempt(&job.work, attempt, &receipt, place)
-                        .instrument(span)
-                        .await
+                    self.attempt(&taken, place).instrument(span).await
                 }
             },
             Err(error) => self.park(&receipt, &error.to_string()).await,
@@ -162,105 +187,127 @@ impl Worker {
         }
     }
 
-    async fn attempt(
-        &self,
-        work: &Work,
-        attempt: u32,
-        receipt: &Receipt,
-        place: Place,
-    ) -> Result<(), QueueError> {
-        let (subjects, progress) = (self.workshop.subjects(work), Progress::new());
-        let running = self.meters.begin(Kind::of(work), &progress);
-        let doing = self.workshop.work(work, &progress);
-        let unsettled = self.unsettled(receipt, &subjects);
-        let done = self.keeping(doing, receipt, &subjects, &progress).await;
+    async fn attempt(&self, taken: &Taken, place: Place) -> Result<(), QueueError> {
+        let progress = Progress::new();
+        let running = self.meters.begin(Kind::of(&taken.work), &progress);
+        let doing = self.workshop.work(&taken.work, &progress);
+        let unsettled = self.abandoned.unless_settled(taken);
+        let done = self.keeping(doing, taken, &progress).await;
         unsettled.settle();
         let outcome = match done {
             Ok(Some(tag)) => {
-                running.end(Outcome::Done);
-                drop(place);
-                return self.carry(work, &tag, attempt, receipt).await;
+                let carry = self.as_carry(taken, tag.clone());
+                if self.is_anothers(taken, &carry).await {
+                    Ok(())
+                } else {
+                    running.end(Outcome::Done);
+                    drop(place);
+                    return self.carry(&carry, &tag).await;
+                }
             }
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
-        self.settle(work, outcome, attempt, receipt, &subjects, running)
-            .await
+        self.settle(taken, outcome, running).await
+    }
+
+    /// What is left of a delivery when its tag is to be carried: also of one that has warmed an image.
+    fn as_carry(&self, taken: &Taken, tag: Tag) -> Taken {
+        let source = self.workshop.resolver.source().clone();
+        let subject = Subject::Tag(TagRef {
+            source: source.id(),
+            tag: tag.clone(),
+        });
+        Taken {
+            work: Work::Resolve { source, tag },
+            attempt: taken.attempt,
+            receipt: taken.receipt.clone(),
+            subjects: vec![subject],
+        }
+    }
+
+    /// Whether the tag that an image was warmed at has a job of its own, which carries it. One that was sent to look the tag
+    /// up is that job. So is one that comes again: the claim may be that of its own first attempt.
+    async fn is_anothers(&self, taken: &Taken, carry: &Taken) -> bool {
+        if !matches!(taken.work, Work::Warm { .. }) || taken.attempt > 1 {
+            return false;
+        }
+        for subject in &carry.subjects {
+            // when the store does not say, a second carry does no harm
+            if claims::is_held(&self.workshop.store, subject)
+                .await
+                .unwrap_or(false)
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// Goes on with a tag that moves, without a place of its own.
-    async fn carry(&self, work: &Work, tag: &Tag, attempt: u32, receipt: &Receipt) -> Result<(), QueueError> {
-        let source = self.workshop.resolver.source().id();
-        let subjects = [Subject::Tag(TagRef {
-            source,
-            tag: tag.clone(),
-        })];
+    async fn carry(&self, taken: &Taken, tag: &Tag) -> Result<(), QueueError> {
         let progress = Progress::new();
         let running = self.meters.begin(Kind::Carry, &progress);
         let idle = Idle::new(self.busy.subscribe(), self.jobs);
         let doing = self.workshop.carry(tag, &progress, &idle);
-        let unsettled = self.unsettled(receipt, &subjects);
+        let unsettled = self.abandoned.unless_settled(taken);
         let mut stopping = self.stopping.subscribe();
         let stopped = async { drop(stopping.wait_for(|&stopping| stopping).await) };
         let done = tokio::select! {
-            done = self.keeping(doing, receipt, &subjects, &progress) => done,
+            done = self.keeping(doing, taken, &progress) => done,
             () = stopped => {
                 unsettled.settle();
-                self.hand_on(receipt, &subjects).await;
+                self.hand_on(taken).await;
                 return Ok(());
             }
         };
         unsettled.settle();
-        self.settle(work, done, attempt, receipt, &subjects, running)
-            .await
+        self.settle(taken, done, running).await
     }
 
     /// Does something while the delivery and its claims are kept alive.
     async fn keeping<T>(
         &self,
         doing: impl Future<Output = anyhow::Result<T>>,
-        receipt: &Receipt,
-        subjects: &[Subject],
+        taken: &Taken,
         progress: &Progress,
     ) -> anyhow::Result<T> {
         tokio::select! {
             done = doing => done,
-            never = self.heartbeat(receipt) => never,
-            never = claims::keep(&self.workshop.store, subjects, progress) => never,
+            never = self.heartbeat(&taken.receipt) => never,
+            never = claims::keep(&self.workshop.store, &taken.subjects, progress) => never,
         }
     }
 
     async fn settle(
         &self,
-        work: &Work,
+        taken: &Taken,
         done: anyhow::Result<()>,
-        attempt: u32,
-        receipt: &Receipt,
-        subjects: &[Subject],
         running: Running,
     ) -> Result<(), QueueError> {
         let settled = match done {
             Ok(()) => {
                 running.end(Outcome::Done);
-                self.queue.complete(receipt).await
+                self.queue.complete(&taken.receipt).await
             }
             Err(problem) => {
                 let reason = format!("{problem:#}");
                 warn!(reason, "a job failed");
-                if !self.queue.give_back(receipt, RETRY * attempt, &reason).await? {
+                let pause = RETRY * taken.attempt;
+                if !self.queue.give_back(&taken.receipt, pause, &reason).await? {
                     running.end(Outcome::Failed);
                     // those who wait go on waiting for the next attempt
                     return Ok(());
                 }
                 running.end(Outcome::Parked);
                 error!(reason, "a job is given up and parked");
-                if let Err(error) = self.workshop.give_up(work).await {
+                if let Err(error) = self.workshop.give_up(&taken.work).await {
                     error!(error = format!("{error:#}"), "cannot tell those who wait");
                 }
                 Ok(())
             }
         };
-        claims::release(&self.workshop.store, subjects).await;
+        claims::release(&self.workshop.store, &taken.subjects).await;
         settled
     }
 
@@ -272,34 +319,53 @@ impl Worker {
         self.queue.park(receipt, reason).await
     }
 
-    /// Makes a message visible to other workers, now.
-    async fn hand_on(&self, receipt: &Receipt, subjects: &[Subject]) {
-        claims::hand_on(&self.workshop.store, subjects).await;
-        if let Err(error) = self.queue.extend(receipt, Duration::ZERO).await {
+    /// Makes a job another worker's, now.
+    async fn hand_on(&self, taken: &Taken) {
+        claims::hand_on(&self.workshop.store, &taken.subjects).await;
+        if taken.attempt > 1 && self.send_anew(taken).await {
+            return;
+        }
+        if let Err(error) = self.queue.extend(&taken.receipt, Duration::ZERO).await {
             warn!(%error, cause = cause(&error), "cannot give a job back");
             // it is visible when its time is up; until then those who wait may ask somebody else
-            claims::release(&self.workshop.store, subjects).await;
+            claims::release(&self.workshop.store, &taken.subjects).await;
         }
+    }
+
+    /// Sends a job again, and says whether that went well. The attempts of a message are for failures: a job that several
+    /// workers had to hand on would be parked at its first, or by SQS without a reason.
+    async fn send_anew(&self, taken: &Taken) -> bool {
+        if let Err(error) = self.queue.send(&Job::new(taken.work.clone())).await {
+            warn!(%error, cause = cause(&error), "cannot send a job anew");
+            return false;
+        }
+        if let Err(error) = self.queue.complete(&taken.receipt).await {
+            // it comes a second time, when its time is up, and finds little left to do
+            warn!(%error, cause = cause(&error), "a job is in the queue twice");
+        }
+        true
     }
 
     /// Keeps a delivery ours for as long as this is awaited.
     async fn heartbeat<T>(&self, receipt: &Receipt) -> T {
+        let (mut pause, mut ours) = (Queue::VISIBILITY / 3, Instant::now());
         loop {
-            tokio::time::sleep(Queue::VISIBILITY / 3).await;
+            tokio::time::sleep(pause).await;
+            pause = Queue::VISIBILITY / 3;
             match self.queue.extend(receipt, Queue::VISIBILITY).await {
-                Ok(()) => self.meters.queue_answered(),
+                Ok(()) => {
+                    ours = Instant::now();
+                    self.meters.queue_answered();
+                }
                 Err(error) => {
                     self.meters.queue_failed();
                     warn!(%error, "cannot extend a delivery: another worker may get it too");
+                    // after that it may be another's already, and there is no hurry
+                    if ours.elapsed() < Queue::VISIBILITY {
+                        pause = AGAIN;
+                    }
                 }
             }
-        }
-    }
-
-    fn unsettled(&self, receipt: &Receipt, subjects: &[Subject]) -> Unsettled {
-        Unsettled {
-            delivery: Some((receipt.clone(), subjects.to_vec())),
-            abandoned: Arc::clone(&self.abandoned),
         }
     }
 }
@@ -308,48 +374,4 @@ fn cause(error: &QueueError) -> String {
     std::error::Error::source(error)
         .map(ToString::to_string)
         .unwrap_or_default()
-}
-
-/// One of the worker's places for jobs, taken.
-struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
-    busy: watch::Sender<usize>,
-}
-
-impl Place {
-    fn take(permit: Option<OwnedSemaphorePermit>, busy: &watch::Sender<usize>) -> Self {
-        busy.send_modify(|busy| *busy += 1);
-        Self {
-            _permit: permit,
-            busy: busy.clone(),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.busy.send_modify(|busy| *busy -= 1);
-    }
-}
-
-/// A delivery whose job is under way. If that is broken off, the message is to go back to the queue.
-struct Unsettled {
-    delivery: Option<(Receipt, Vec<Subject>)>,
-    abandoned: Abandoned,
-}
-
-impl Unsettled {
-    fn settle(mut self) {
-        self.delivery = None;
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        lock(&self.abandoned).extend(self.delivery.take());
-    }
-}
-
-fn lock(abandoned: &Abandoned) -> MutexGuard<'_, Vec<(Receipt, Vec<Subject>)>> {
-    abandoned.lock().unwrap_or_else(PoisonError::into_inner)
 }

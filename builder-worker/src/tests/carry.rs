@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use laminix::job::Work;
-use laminix::key::{Key, Subject};
+use laminix::key::{Key, Subject, TagRef};
 use laminix::name::Tag;
-use laminix::record::{PackageRecord, SourceRecord};
+use laminix::record::{Next, PackageRecord, SourceRecord, now};
 use laminix::source::Revision;
 use laminix_builder::carry::Idle;
-use laminix_builder::claims::Progress;
+use laminix_builder::claims::{self, Progress};
 use tokio::sync::{mpsc, watch};
 
 use crate::shop::{Shop, until};
@@ -170,6 +170,24 @@ async fn what_was_named_before_outlives_a_job_that_is_given_up() {
     assert_eq!(shop.named().await, (old, Some(new)));
 }
 
+/// What the operator has named may be out of reach of its own host for a while.
+#[tokio::test]
+async fn what_was_named_before_outlives_a_look_up_that_finds_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    // nothing is there yet: whoever pulls is told so
+    assert_eq!(shop.do_work(&shop.resolve()).await, None);
+    let bytes = shop.store.get(&Key::Source(shop.latest())).await.unwrap();
+    assert!(matches!(
+        serde_json::from_slice(&bytes.unwrap()).unwrap(),
+        SourceRecord::Refused { .. }
+    ));
+    let (old, new) = shop.about_to_move(&["a"]).await;
+    shop.lose_branch().await;
+    let looked = shop.workshop.work(&shop.resolve(), &Progress::new()).await;
+    assert!(looked.unwrap_err().to_string().contains("no default branch"));
+    assert_eq!(shop.named().await, (old, Some(new)));
+}
+
 #[tokio::test]
 async fn others_go_first() {
     let Some(shop) = Shop::open().await else { return };
@@ -186,19 +204,139 @@ async fn others_go_first() {
     assert_eq!(shop.named().await.0, new);
 }
 
+/// A message that is delivered again is the only one there is: the worker completes it when its carry ends.
+#[tokio::test]
+async fn a_second_carry_of_a_tag_ends_with_the_first() {
+    let Some(shop) = Shop::open().await else { return };
+    let (_, new) = shop.about_to_move(&["a"]).await;
+    let (busy, places) = watch::channel(1);
+    let idle = Idle::new(places, 1);
+    let (tag, progress) = (Tag::latest(), Progress::new());
+    let carry = || Box::pin(shop.workshop.carry(&tag, &progress, &idle));
+    let (mut first, mut second) = (carry(), carry());
+    let both = async { tokio::join!(&mut first, &mut second) };
+    let waited = tokio::time::timeout(Duration::from_secs(1), both).await;
+    assert!(waited.is_err());
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+    assert!(waited.is_err(), "the second says that it is done");
+    busy.send_replace(0);
+    let (first, second) = tokio::join!(first, second);
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(shop.named().await, (new, None));
+}
+
+/// A revision that was pushed away, say. When the tag names another one, that is what it goes on with.
+#[tokio::test]
+async fn a_package_set_that_cannot_be_had_holds_up_no_other_tag() {
+    let Some(shop) = Shop::open().await else { return };
+    let (old, new) = shop.about_to_move(&["a"]).await;
+    let lost = TagRef {
+        tag: "lost".parse().unwrap(),
+        ..shop.latest()
+    };
+    let record = SourceRecord::Resolved {
+        revision: old.clone(),
+        at: now(),
+        fixed: false,
+        next: Some(Next {
+            revision: "0".repeat(40).parse().unwrap(),
+            since: now(),
+        }),
+    };
+    let body = serde_json::to_vec(&record).unwrap();
+    shop.store
+        .put(&Key::Source(lost.clone()), body.into())
+        .await
+        .unwrap();
+    let (_busy, places) = watch::channel(0);
+    let idle = Idle::new(places, 1);
+    let progress = Progress::new();
+    let mut first = Box::pin(shop.workshop.carry(&lost.tag, &progress, &idle));
+    // long enough to ask for it in vain
+    let waited = tokio::time::timeout(Duration::from_secs(3), &mut first).await;
+    assert!(waited.is_err());
+    let other = async {
+        let moved = tokio::time::timeout(Duration::from_secs(20), shop.carry()).await;
+        assert!(moved.is_ok(), "it waits for the other tag");
+        assert_eq!(shop.named().await, (new.clone(), None));
+        shop.branch("lost").await;
+    };
+    let both = async { tokio::join!(first, other) };
+    let (first, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    first.unwrap();
+    let bytes = shop.store.get(&Key::Source(lost)).await.unwrap().unwrap();
+    let record = serde_json::from_slice(&bytes).unwrap();
+    assert!(
+        matches!(&record, SourceRecord::Resolved { revision, next: None, .. } if *revision == new),
+        "{record:?}"
+    );
+}
+
 /// What is made ready beforehand is ready for those who pull now, and for those who pull when the tag has moved.
 #[tokio::test]
 async fn an_image_is_warmed_at_both_revisions() {
     let Some(shop) = Shop::open().await else { return };
     let (old, new) = shop.about_to_move(&["a"]).await;
-    let warm = Work::Warm {
-        source: shop.source.clone(),
-        name: "c".to_owned(),
-        tag: Tag::latest(),
-    };
+    let warm = shop.warm("c");
     assert_eq!(shop.do_work(&warm).await, Some(Tag::latest()));
     assert!(shop.is_ready(&old, "c").await && shop.is_ready(&new, "c").await);
     assert_eq!(shop.named().await.0, old);
+}
+
+/// The tag has a job of its own, which carries it and keeps the claim.
+#[tokio::test]
+async fn who_warms_an_image_carries_no_tag_that_another_worker_carries() {
+    let Some(shop) = Shop::open().await else { return };
+    let (old, new) = shop.about_to_move(&["slow"]).await;
+    let subjects = [Subject::Tag(shop.latest())];
+    let carrying = Progress::new();
+    carrying.say("carrying it elsewhere");
+    shop.send(shop.warm("c")).await;
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        let done = until("the job is done with", async || {
+            shop.is_ready(&new, "c").await && shop.queue.depth().await.unwrap().running == 0
+        });
+        tokio::select! {
+            () = done => {}
+            () = claims::keep(&shop.store, &subjects, &carrying) => {}
+        }
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
+    assert_eq!(shop.named().await, (old, Some(new)));
+    assert_eq!(shop.queue.depth().await.unwrap().waiting, 0);
+    let claim = shop.claim(&subjects[0].claim()).await.unwrap();
+    assert_eq!(claim.phase, "carrying it elsewhere");
+}
+
+/// A claim that was left by its own first attempt stops no carry: there may be no other message about the tag.
+#[tokio::test]
+async fn a_tag_is_carried_when_the_job_that_warmed_an_image_comes_again() {
+    let Some(shop) = Shop::open().await else { return };
+    let (_, new) = shop.about_to_move(&["a"]).await;
+    claims::hand_on(&shop.store, &[Subject::Tag(shop.latest())]).await;
+    shop.send(shop.warm("c")).await;
+    let first = shop.queue.receive(Duration::ZERO).await.unwrap().unwrap();
+    shop.queue.extend(&first.receipt, Duration::ZERO).await.unwrap();
+    let (stop, mut stops) = mpsc::channel::<()>(1);
+    let running = shop.worker(1, Duration::ZERO).run(async || {
+        stops.recv().await;
+    });
+    let script = async {
+        until("the tag has moved", async || {
+            shop.named().await == (new.clone(), None)
+        })
+        .await;
+        stop.send(()).await.unwrap();
+        stop
+    };
+    tokio::join!(running, script);
 }
 
 /// A carry takes no place, keeps its claim, and is given back at once when its worker drains; the next one finishes it.

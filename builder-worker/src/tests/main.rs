@@ -12,6 +12,7 @@ mod collect;
 mod evaluate;
 mod fixture;
 mod isolation;
+mod job;
 mod merge;
 mod pack;
 mod process;

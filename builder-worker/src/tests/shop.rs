@@ -108,9 +108,27 @@ impl Shop {
         self.git(&["reset", "--quiet", "--hard", revision.as_str()]).await;
     }
 
+    /// A branch at the last commit.
+    pub(crate) async fn branch(&self, name: &str) {
+        self.git(&["branch", name]).await;
+    }
+
+    /// The repository has no default branch, until somebody commits to it.
+    pub(crate) async fn lose_branch(&self) {
+        self.git(&["symbolic-ref", "HEAD", "refs/heads/none"]).await;
+    }
+
     pub(crate) fn resolve(&self) -> Work {
         Work::Resolve {
             source: self.source.clone(),
+            tag: Tag::latest(),
+        }
+    }
+
+    pub(crate) fn warm(&self, name: &str) -> Work {
+        Work::Warm {
+            source: self.source.clone(),
+            name: name.to_owned(),
             tag: Tag::latest(),
         }
     }
