@@ -51,6 +51,8 @@ pub struct Collector {
     patience: Duration,
     held: RwLock<()>,
     rest: Mutex<Option<Instant>>,
+    /// Until when nobody is kept waiting.
+    spared: Mutex<Option<Instant>>,
 }
 
 /// What is held here is not collected.
@@ -66,6 +68,7 @@ impl Collector {
             patience: URGENT,
             held: RwLock::new(()),
             rest: Mutex::new(None),
+            spared: Mutex::new(None),
         }
     }
 
@@ -111,7 +114,7 @@ impl Collector {
         if rest.is_some_and(|until| Instant::now() < until) {
             return Ok(false);
         }
-        let Some(_alone) = self.alone(free < self.wanted / 2, &mut rest).await else {
+        let Some(_alone) = self.alone(free < self.wanted / 2).await else {
             return Ok(false);
         };
         resolver.prune(KEPT_AT_LEAST)?;
@@ -126,17 +129,18 @@ impl Collector {
         Ok(true)
     }
 
-    async fn alone(&self, urgent: bool, rest: &mut Option<Instant>) -> Option<RwLockWriteGuard<'_, ()>> {
+    async fn alone(&self, urgent: bool) -> Option<RwLockWriteGuard<'_, ()>> {
         if let Ok(alone) = self.held.try_write() {
             return Some(alone);
         }
-        if !urgent {
+        let mut spared = self.spared.lock().await;
+        if !urgent || spared.is_some_and(|until| Instant::now() < until) {
             return None;
         }
         let alone = tokio::time::timeout(self.patience, self.held.write()).await.ok();
         if alone.is_none() {
             // those who came meanwhile were kept waiting for nothing: not again at once
-            *rest = Some(Instant::now() + REST);
+            *spared = Some(Instant::now() + REST);
         }
         alone
     }
@@ -176,12 +180,16 @@ mod tests {
             ..Collector::new(1)
         };
         let hold = collector.hold().await;
-        let mut rest = None;
-        // where nobody is kept waiting, the next look may find a moment
-        assert!(collector.alone(false, &mut rest).await.is_none() && rest.is_none());
-        assert!(collector.alone(true, &mut rest).await.is_none());
-        assert!(rest.is_some_and(|until| until > Instant::now()));
+        let waits = async || {
+            let began = Instant::now();
+            assert!(collector.alone(true).await.is_none());
+            began.elapsed() >= collector.patience
+        };
+        assert!(waits().await && !waits().await, "once, and not again at once");
         drop(hold);
-        assert!(collector.alone(true, &mut None).await.is_some());
+        assert!(
+            collector.alone(true).await.is_some(),
+            "a free moment is taken all the same"
+        );
     }
 }
