@@ -25,20 +25,10 @@ impl Address {
         if host.is_empty() || host.contains(['@', '#', ' ']) {
             return Err("it has no name behind `://`".to_owned());
         }
-        let mut options = BTreeMap::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value)
-                .decode_utf8()
-                .map_err(|_| format!("the value of `{name}` is not UTF-8"))?;
-            if options.insert(name.to_owned(), value.into_owned()).is_some() {
-                return Err(format!("`{name}` is there twice"));
-            }
-        }
         Ok(Self {
             host: host.to_owned(),
             path: path.trim_matches('/').to_owned(),
-            options,
+            options: options(query)?,
         })
     }
 
@@ -70,6 +60,27 @@ impl Address {
         let names: Vec<String> = self.options.keys().map(|name| format!("`{name}`")).collect();
         Err(format!("it has no option {}", names.join(", ")))
     }
+}
+
+/// The options of a query, percent-decoded.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn options(query: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut options = BTreeMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode(value).ok_or_else(|| format!("the value of `{name}` is not UTF-8"))?;
+        if options.insert(name.to_owned(), value).is_some() {
+            return Err(format!("`{name}` is there twice"));
+        }
+    }
+    Ok(options)
+}
+
+/// A part of a URL, percent-decoded; none if it is not UTF-8 then.
+pub(crate) fn decode(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::key::Subject;
 use crate::queue::Queue;
 use crate::record::{Claim, PackageRecord, Packed, Seconds, SourceRecord, now};
 use crate::registry::error::Error;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The first look comes soon, because records that are substituted take a second; later ones are a second apart.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -130,11 +130,7 @@ impl Waiter<'_> {
     /// Whether it is our turn to claim. Whoever has claimed the first of what is missing is about to claim the rest, and
     /// to take some of that away would make two jobs of one.
     async fn turn(&self, first: &Subject) -> Result<bool, Error> {
-        let claim = self
-            .store
-            .get(&first.claim())
-            .await?
-            .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+        let claim = claim_on(self.store, first).await?;
         Ok(claim.is_none_or(|claim| now().saturating_sub(claim.since) >= HEAD_START))
     }
 
@@ -205,26 +201,31 @@ impl Waiter<'_> {
     async fn claims(&self, subjects: &[&Subject]) -> Result<Vec<Claim>, Error> {
         let mut reads = JoinSet::new();
         for subject in subjects {
-            let (store, key) = (self.store.clone(), subject.claim());
-            reads.spawn(async move { store.get(&key).await });
+            let (store, subject) = (self.store.clone(), (*subject).clone());
+            reads.spawn(async move { claim_on(&store, &subject).await });
         }
         let mut claims = Vec::new();
         while let Some(read) = reads.join_next().await {
-            let bytes = read.map_err(Error::internal)??;
-            claims.extend(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+            claims.extend(read.map_err(Error::internal)??);
         }
         Ok(claims)
     }
+}
+
+/// The claim on a subject, current or not. What cannot be read is none.
+///
+/// # Errors
+/// Those of the store.
+pub async fn claim_on(store: &Store, subject: &Subject) -> Result<Option<Claim>, StoreError> {
+    let bytes = store.get(&subject.claim()).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Whether the subject is ours to ask for.
 async fn claim(store: &Store, body: &Bytes, subject: &Subject) -> Result<bool, Error> {
     let key = subject.claim();
     // read first: those who come later write nothing, also on a store that ignores the condition
-    let held = store
-        .get(&key)
-        .await?
-        .and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    let held = claim_on(store, subject).await?;
     if held.as_ref().is_some_and(|claim| claim.is_current(now())) {
         return Ok(false);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use laminix::key::Subject;
 use laminix::record::{Claim, Seconds, now};
 use laminix::store::{Store, StoreError};
+use laminix::wait::claim_on;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -128,14 +129,12 @@ pub async fn keep<T>(store: &Store, subjects: &[Subject], progress: &Progress) -
 /// # Errors
 /// Those of the store.
 pub async fn is_held(store: &Store, subject: &Subject) -> Result<bool, StoreError> {
-    let claim = store.get(&subject.claim()).await?;
-    let claim = claim.and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    let claim = claim_on(store, subject).await?;
     Ok(claim.is_some_and(|claim| claim.is_current(now())))
 }
 
 async fn claimed_since(store: &Store, subject: &Subject) -> Seconds {
-    let claim = store.get(&subject.claim()).await.ok().flatten();
-    let claim = claim.and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    let claim = claim_on(store, subject).await.ok().flatten();
     claim
         .filter(|claim| claim.is_current(now()))
         .map_or_else(now, |claim| claim.since)

@@ -1,12 +1,13 @@
 //! What those who wait are told when a job is given up.
 
+use laminix::compose::attributes;
 use laminix::job::Work;
 use laminix::key::{Subject, TagRef};
 use laminix::name::Image;
 use laminix::record::{SourceRecord, now};
 
 use crate::claims;
-use crate::job::{UNKNOWN_TAG_FOR, Workshop, with_base};
+use crate::job::{UNKNOWN_TAG_FOR, Workshop};
 use crate::nix::native;
 use crate::publish::{self, publish};
 
@@ -61,7 +62,7 @@ impl Workshop {
             if let Some(SourceRecord::Resolved { revision, .. }) = self.known(&tag).await?
                 && let Ok(image) = Image::parse(name, native())
             {
-                for attribute in with_base(&image)? {
+                for attribute in attributes(&image) {
                     let package = Subject::Package(self.package(&revision, image.system(), &attribute));
                     // what somebody else is at may still come to a good end
                     if !claims::is_held(&self.store, &package).await? {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use laminix::compose::BASE;
+use laminix::compose::attributes;
 use laminix::job::Work;
 use laminix::key::{Key, PackageRef, Subject, TagRef};
 use laminix::name::{Attribute, Image, System, Tag};
@@ -124,7 +124,7 @@ impl Workshop {
                 let Some(named) = self.resolve(tag, progress).await? else {
                     return Ok(None);
                 };
-                let attributes = with_base(&image)?;
+                let attributes = attributes(&image);
                 // for those who pull now, and for those who pull when the tag has moved
                 self.build_claimed(&named.now, image.system(), &attributes, progress)
                     .await?;
@@ -339,13 +339,4 @@ impl Workshop {
             attribute: attribute.clone(),
         }
     }
-}
-
-/// The packages of an image, with those that every image has.
-pub(crate) fn with_base(image: &Image) -> anyhow::Result<Vec<Attribute>> {
-    let mut attributes = image.attributes().clone();
-    for attribute in BASE {
-        attributes.insert(attribute.parse()?);
-    }
-    Ok(attributes.into_iter().collect())
 }

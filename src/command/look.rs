@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::compose::BASE;
+use crate::compose::attributes;
 use crate::key::{Key, PackageRef, Subject};
-use crate::name::{Attribute, Image};
+use crate::name::Image;
 use crate::record::{Claim, PackageRecord, Seconds};
 use crate::source::{Revision, Source};
 use crate::store::{Store, StoreError};
@@ -57,24 +57,16 @@ pub(super) struct Needed {
 impl Needed {
     /// The packages of an image at a revision: what was asked for, then the base.
     pub(super) fn of(source: &Source, revision: &Revision, image: &Image) -> Vec<Self> {
-        let asked = image.attributes().iter().cloned();
-        let base = BASE.map(crate::name::constant);
-        let others = base
-            .into_iter()
-            .filter(|attribute| !image.attributes().contains(attribute));
-        let needed = |attribute: Attribute, asked| Self {
+        let needed = |attribute| Self {
+            asked: image.attributes().contains(&attribute),
             package: PackageRef {
                 source: source.id(),
                 revision: revision.clone(),
                 system: image.system(),
                 attribute,
             },
-            asked,
         };
-        asked
-            .map(|attribute| needed(attribute, true))
-            .chain(others.map(|attribute| needed(attribute, false)))
-            .collect()
+        attributes(image).into_iter().map(needed).collect()
     }
 
     /// Where its record is.

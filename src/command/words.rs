@@ -6,17 +6,11 @@ use crate::record::{Seconds, now};
 
 /// `940 B`, `1.5 MB`, `2.0 GB`: powers of 1000, as clients show downloads.
 pub(super) fn bytes(count: u64) -> String {
-    let mut unit = 1;
-    for name in ["B", "kB", "MB", "GB"] {
-        if count < unit * 1000 || name == "GB" {
-            return match unit {
-                1 => format!("{count} B"),
-                _ => format!("{}.{} {name}", count / unit, count % unit * 10 / unit),
-            };
-        }
-        unit *= 1000;
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| count >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", count / unit, count % unit * 10 / unit),
+        None => format!("{count} B"),
     }
-    format!("{count} B")
 }
 
 /// `3 s`, `4 min`, `2 h 10 min`, `5 days`.

@@ -37,12 +37,21 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::key::LayerKey;
-use crate::name::{BUILDER, Image, SHELL, System};
+use crate::name::{Attribute, BUILDER, Image, SHELL, System, constant};
 use crate::record::{Compression, ImageRecord, Layer, Package, Packed};
 use crate::source::{Revision, Source};
 
 /// The packages that every image is made with, where the package set has them.
 pub const BASE: [&str; 4] = ["bashInteractive", "cacert", "coreutils", "iana-etc"];
+
+/// What an image is made of: what was asked for, then the rest of [`BASE`].
+#[must_use]
+pub fn attributes(image: &Image) -> Vec<Attribute> {
+    let asked = image.attributes();
+    let base = BASE.map(constant).into_iter();
+    let rest = base.filter(|attribute| !asked.contains(attribute));
+    asked.iter().cloned().chain(rest).collect()
+}
 
 /// The most layers of an image, the root layer among them. Docker allows 125, older stacks fail at 127, and whoever
 /// builds upon the image wants some too.

@@ -1,8 +1,8 @@
 //! The internal queue: jobs from the function to the workers.
 //!
-//! A queue is named by a URL: `file:///directory` or `sqs://host/account/name` (see [`sqs`]). Delivery is at least once: a job that is received and not completed
-//! within its visibility time is delivered again; one that fails too often is parked where an operator can see it.
-//! Every queue passes one contract suite (`src/tests/queue.rs`).
+//! A queue is named by a URL: `file:///directory` or `sqs://host/account/name` (see [`sqs`]). Delivery is at least once: a job
+//! that is received and not completed within its visibility time is delivered again; one that fails too often is parked
+//! where an operator can see it. Every queue passes one contract suite (`src/tests/queue.rs`).
 
 pub mod spool;
 pub mod sqs;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Parts;
 use super::error::Error;
 use super::visit::{Outcome, Visit};
-use crate::compose::{BASE, Composed, Merge, Outcome as Recipes, Recipe, compose};
+use crate::compose::{BASE, Composed, Merge, Outcome as Recipes, Recipe, attributes, compose};
 use crate::job::Work;
 use crate::key::{ImageKey, Key, LayerKey, PackageRef, Subject};
 use crate::name::{Attribute, Image};
@@ -87,13 +87,7 @@ impl Parts {
         revision: &Revision,
         visit: &Visit,
     ) -> Result<Result<(Vec<Package>, Vec<Package>), Vec<Claim>>, Error> {
-        let asked: Vec<Attribute> = image.attributes().iter().cloned().collect();
-        let base = BASE.map(crate::name::constant);
-        let others = base
-            .iter()
-            .filter(|attribute| !asked.contains(attribute))
-            .cloned();
-        let attributes: Vec<Attribute> = asked.iter().cloned().chain(others).collect();
+        let attributes = attributes(image);
         let subject = |attribute: &Attribute| {
             Subject::Package(PackageRef {
                 source: self.config.source.id(),
@@ -126,8 +120,8 @@ impl Parts {
             let Record::Package(record) = record else {
                 return Err(Error::internal("a package has another kind of record"));
             };
-            let wanted = asked.contains(attribute);
-            let in_base = base.contains(attribute);
+            let wanted = image.attributes().contains(attribute);
+            let in_base = BASE.contains(&attribute.as_str());
             match record {
                 PackageRecord::Ready(package) => {
                     if in_base {

@@ -17,7 +17,7 @@
 //!
 //! HEAD of a blob is answered here, and asks for the size: 1 read. A manifest that has to be waited for reads what is missing of
 //! its records again and again, and its claims: see [`crate::wait`]. A tag that is old adds a read and a write of a claim, and
-//! a job, after the answer.
+//! a job, after the answer; behind a function URL before it, because nothing runs afterwards.
 
 mod blob;
 pub mod error;

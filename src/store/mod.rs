@@ -1,8 +1,8 @@
 //! The object store: one abstraction over the places where the bucket can be.
 //!
-//! A store is named by a URL: `file:///directory`, `s3://bucket` ([`s3`]) or `gs://bucket` ([`gcs`]). Absence is a value, never an error. Writes are atomic and durable:
-//! an object is there whole or not at all, and what was acknowledged survives a crash. Every store passes one
-//! contract suite (`src/tests/store.rs`).
+//! A store is named by a URL: `file:///directory`, `s3://bucket` ([`s3`]) or `gs://bucket` ([`gcs`]). Absence is a value, never
+//! an error. Writes are atomic and durable: an object is there whole or not at all, and what was acknowledged survives a
+//! crash. Every store passes one contract suite (`src/tests/store.rs`).
 
 pub mod file;
 pub mod gcs;

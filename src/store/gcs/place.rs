@@ -1,7 +1,8 @@
 //! `gs://BUCKET[/PREFIX][?endpoint=URL]`: which bucket, and what of it.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::address::{decode, options};
 use crate::key::{Key, Prefix};
 
 /// Where Google's API is.
@@ -35,16 +36,15 @@ impl Place {
     /// Reads what follows `gs://`. A prefix is percent-decoded.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut endpoint = GOOGLE.to_owned();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("endpoint", value)) => endpoint = origin(&decode(value)?)?,
-                _ => {
-                    return Err(format!(
-                        "`{pair}` says nothing to a gs:// store: it takes endpoint=URL"
-                    ));
-                }
-            }
+        let mut options = options(query)?;
+        let endpoint = match options.remove("endpoint") {
+            Some(endpoint) => origin(&endpoint)?,
+            None => GOOGLE.to_owned(),
+        };
+        if let Some(option) = options.keys().next() {
+            return Err(format!(
+                "`{option}` says nothing to a gs:// store: it takes endpoint=URL"
+            ));
         }
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let named = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
@@ -53,7 +53,8 @@ impl Place {
                 "`{bucket}` is no bucket's name: write gs://BUCKET[/PREFIX]"
             ));
         }
-        let prefix = decode(prefix.trim_end_matches('/'))?;
+        let prefix = prefix.trim_end_matches('/');
+        let prefix = decode(prefix).ok_or_else(|| format!("`{prefix}` is not UTF-8"))?;
         let level = |level: &str| !matches!(level, "" | "." | "..") && !level.chars().any(char::is_control);
         if !prefix.is_empty() && !prefix.split('/').all(level) {
             return Err(format!(
@@ -129,13 +130,6 @@ impl Place {
             encode(&self.name(key))
         )
     }
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(Into::into)
-        .map_err(|_| format!("`{text}` is not UTF-8"))
 }
 
 fn origin(url: &str) -> Result<String, String> {

@@ -5,10 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use http::Method;
-use sha2::{Digest as _, Sha256};
 
 use super::place::{Place, encode};
+use crate::digest::Digest;
 use crate::key::Key;
 
 const ALGORITHM: &str = "GOOG4-RSA-SHA256";
@@ -42,7 +43,7 @@ impl Unsigned {
             life.as_secs(),
         );
         let request = format!("{method}\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD");
-        let hash = hex::encode(Sha256::digest(request.as_bytes()));
+        let hash = Digest::of(request.as_bytes()).hex();
         Self {
             text: format!("{ALGORITHM}\n{stamp}\n{scope}\n{hash}"),
             url: format!("{}{path}?{query}", place.endpoint()),
@@ -60,19 +61,11 @@ fn date_and_time(time: SystemTime) -> (String, String) {
     let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    // years begin in March here, so that a leap day is the last of its year; eras of 400 years are all alike
-    let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = 400 * era + year + u64::from(month <= 2);
-    (
-        format!("{year:04}{month:02}{day:02}"),
-        format!("{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60),
-    )
+    let moment = DateTime::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    // it fails behind the year 9999, and an empty time is refused by Google
+    let text = moment.fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    let (date, time) = text.trim_end_matches('Z').split_once('T').unwrap_or_default();
+    (date.replace('-', ""), time.replace(':', ""))
 }
 
 #[cfg(test)]
@@ -83,7 +76,6 @@ mod tests {
 
     use super::super::key::Account;
     use super::*;
-    use crate::digest::Digest;
 
     #[derive(Deserialize)]
     struct Row {
